@@ -1,0 +1,228 @@
+"""The nouns that rooms hand to each other: frozen, checked when made, no I/O.
+
+Image coordinates are (column, row) pairs as SCOORD wants them (PS3.3 C.18.6): (0, 0) is the outer corner of the first
+pixel, (Columns, Rows) that of the last; pixel centres lie half a pixel further in. Names that end in ``_cr`` hold such
+pairs; arrays are indexed (row, column).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeAlias
+
+PointCR: TypeAlias = tuple[float, float]
+
+
+class Laterality(StrEnum):
+    """Image Laterality (0020,0062) of a single breast."""
+
+    LEFT = "L"
+    RIGHT = "R"
+
+
+class ViewPosition(StrEnum):
+    """The two standard views; every other view is kept but not analysed."""
+
+    CC = "CC"
+    MLO = "MLO"
+
+
+class Kind(StrEnum):
+    """What a mark marks."""
+
+    MASS = "mass"
+    CALCIFICATION_CLUSTER = "calcification-cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Which breast from which side."""
+
+    laterality: Laterality
+    position: ViewPosition
+
+    def __str__(self) -> str:
+        return f"{self.laterality} {self.position}"
+
+
+#: An exam is complete once these four are there.
+SCREENING_VIEWS = frozenset(View(laterality, position) for laterality in Laterality for position in ViewPosition)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spacing:
+    """Distance of pixel centres in the breast, mm."""
+
+    row_mm: float
+    """Between rows (down), the first value of the attribute."""
+    column_mm: float
+    """Between columns (across), the second value."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("row_mm", self.row_mm), ("column_mm", self.column_mm)):
+            if not 0.0 < value < 10.0:  # refuses NaN as well
+                raise ValueError(f"pixel spacing: {name} is {value}, not within 0 to 10 mm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mammogram:
+    """One standard view that the CAD can take, as its header describes it."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    view: View
+    rows: int
+    columns: int
+    spacing: Spacing | None
+    """None: the header does not tell; sizes in results are then unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One place on one view, as a model gave it."""
+
+    kind: Kind
+    center_cr: PointCR
+    outline_cr: tuple[PointCR, ...]
+    """Corners of a simple polygon, at least three, the first not repeated."""
+    suspicion: float
+    """How much it looks like what it is taken for, 0 to 1; not a probability of malignancy."""
+    probability_malignant: float | None = None
+    """0 to 1, only from a model that was calibrated for it."""
+    calcifications_cr: tuple[PointCR, ...] = ()
+    """Centres of the single calcifications of a cluster."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.suspicion <= 1.0:  # refuses NaN as well
+            raise ValueError(f"mark: suspicion is {self.suspicion}, not within 0 to 1")
+        if self.probability_malignant is not None and not 0.0 <= self.probability_malignant <= 1.0:
+            raise ValueError(f"mark: probability_malignant is {self.probability_malignant}, not within 0 to 1")
+        if len(self.outline_cr) < 3:
+            raise ValueError(f"mark: an outline of {len(self.outline_cr)} corners encloses nothing")
+        if self.kind is Kind.CALCIFICATION_CLUSTER and len(self.calcifications_cr) < 3:
+            raise ValueError(f"mark: a cluster of {len(self.calcifications_cr)} calcifications; at least 3 are wanted")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A mark on an image of the study, with the identity that all forms of the result share."""
+
+    sop_instance_uid: str
+    """The image that the mark is on."""
+    tracking_uid: str
+    tracking_id: str
+    """The same for people, such as "R CC mass 1"; at most 64 characters."""
+    mark: Mark
+
+
+class ViewStatus(StrEnum):
+    """What became of one image."""
+
+    ANALYSED = "analysed"
+    NOT_ANALYSED = "not-analysed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewResult:
+    """What the CAD says of one image of the study."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    view: View | None
+    status: ViewStatus
+    reason: str | None
+    """Why it was not analysed or failed; None when it was analysed."""
+    findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.status is ViewStatus.ANALYSED) != (self.reason is None):
+            raise ValueError(f"image {self.sop_instance_uid}: status {self.status} with reason {self.reason!r}")
+        if self.findings and self.status is not ViewStatus.ANALYSED:
+            raise ValueError(f"image {self.sop_instance_uid}: findings although its status is {self.status}")
+
+
+class Outcome(StrEnum):
+    """The answer to an exam, in one word."""
+
+    FINDINGS = "findings"
+    NO_FINDINGS = "no-findings"
+    NOT_ANALYSED = "not-analysed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """Which model spoke; part of every object, log line and answer."""
+
+    name: str
+    version: str
+    digest: str
+    """sha256 over what decides its answers, hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyResult:
+    """What the CAD says of one study in one round."""
+
+    study_instance_uid: str
+    model: Model
+    views: tuple[ViewResult, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """Findings win over none, one analysed image over failures."""
+        statuses = {view.status for view in self.views}
+        if any(view.findings for view in self.views):
+            return Outcome.FINDINGS
+        if ViewStatus.ANALYSED in statuses:
+            return Outcome.NO_FINDINGS
+        return Outcome.FAILED if ViewStatus.FAILED in statuses else Outcome.NOT_ANALYSED
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(finding for view in self.views for finding in view.findings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One pass over a study: what its result objects are made from, so that a rerun repeats them byte for byte."""
+
+    node_uid: str
+    """Identity of the node, made once for a data_dir; the root from which it derives UIDs."""
+    study_instance_uid: str
+    number: int
+    created: datetime
+    """Creation date and time of every object of the round; local time without zone, whole seconds."""
+    predecessors: tuple[Reference, ...] = ()
+    """The CAD SRs of the round before, which this round's CAD SR replaces."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Where an object is: enough for an evidence or predecessor sequence."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+class Form(StrEnum):
+    """Forms of a result; the words of a peer's ``results`` setting."""
+
+    CAD_SR = "cad-sr"
+    SEG = "seg"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredInstance:
+    """A kept object: where its bytes are and what they must be."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    path: Path
