@@ -1,0 +1,154 @@
+"""Opening the index: one engine for our tables and DBOS's, with the durability that a C-STORE success rests on.
+
+What differs between SQLite and PostgreSQL is here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from dbos import DBOS, DBOSClient
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from cmmd_node.errors import StartRefused
+from cmmd_node.settings import Settings
+
+APPLICATION = "cmmd-node"
+#: The schema that DBOS keeps its tables in on PostgreSQL; SQLite has none.
+DBOS_SCHEMA = "dbos"
+#: Releases of SQLite before this one can corrupt a WAL that several processes write (its 3.51.3 release note).
+SQLITE_WITH_SAFE_WAL = (3, 51, 3)
+_MIGRATION_LOCK = 0x436D6D64  # any number, the same in every process
+
+
+def now_ms() -> int:
+    """UTC epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Index:
+    """The engine and its transactions; queries are functions in this room that take a connection."""
+
+    def __init__(self, url: str) -> None:
+        self.engine: Engine = _create_engine(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection to look with."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction; on SQLite it takes the write lock first, since a lock taken later fails without waiting."""
+        with self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+
+    def client(self) -> DBOSClient:
+        """Enqueues durable work from a process that runs none."""
+        return DBOSClient(
+            system_database_engine=self.engine,
+            dbos_system_schema=DBOS_SCHEMA,
+            application_name=APPLICATION,
+            retry_connection_errors=False,
+        )
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+
+def open_index(settings: Settings) -> Index:
+    """Open the index and bring its tables to this program's version.
+
+    Raises
+    ------
+    StartRefused
+        The database cannot be reached, is damaged, is newer than this program, or is not durable.
+    """
+    if not settings.node.database_url:
+        settings.node.data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    index = Index(settings.database_url)
+    try:
+        _check_durability(index)
+        with index.write() as connection:
+            if not index.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            _migrate(connection)
+            if not index.is_sqlite:
+                # Its own connections, so only the lock is shared: two processes must not migrate DBOS at once.
+                DBOS.migrate(_dbos_url(settings), schema=DBOS_SCHEMA)
+        if index.is_sqlite:
+            DBOS.migrate(_dbos_url(settings), schema=DBOS_SCHEMA)
+    except (DBAPIError, sqlite3.Error) as error:
+        index.close()
+        raise StartRefused(f"the index cannot be used: {str(getattr(error, 'orig', error)).splitlines()[0]}") from error
+    except (SQLAlchemyError, OSError) as error:
+        index.close()
+        raise StartRefused(f"the index cannot be used: {error}") from error
+    except StartRefused:
+        index.close()
+        raise
+    return index
+
+
+def _dbos_url(settings: Settings) -> str:
+    return settings.database_url
+
+
+def _create_engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)
+    engine = create_engine(url, pool_size=20, max_overflow=20)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = "IMMEDIATE"
+        connection.execute("PRAGMA busy_timeout=30000")
+        connection.execute("PRAGMA foreign_keys=ON")
+        # A rollback journal that is cut to zero and synced (FULL) survives a power cut without a directory sync.
+        journal = "WAL" if sqlite3.sqlite_version_info >= SQLITE_WITH_SAFE_WAL else "TRUNCATE"
+        connection.execute(f"PRAGMA journal_mode={journal}")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    return engine
+
+
+def _check_durability(index: Index) -> None:
+    """Read back what the promise of a C-STORE success rests on."""
+    with index.read() as connection:
+        if index.is_sqlite:
+            synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+            journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+            if synchronous < 2 or journal in {"off", "memory"}:
+                raise StartRefused(f"SQLite runs with synchronous={synchronous}, journal_mode={journal}: not durable")
+        else:
+            for name in ("synchronous_commit", "fsync"):
+                value = connection.exec_driver_sql(f"SHOW {name}").scalar_one()
+                if value == "off":
+                    raise StartRefused(f"PostgreSQL runs with {name}=off: an acknowledged image could be lost")
+
+
+def _migrate(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", "cmmd_node:index/migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is not None and current not in known:
+        raise StartRefused(f"the index has schema {current}, which this program does not know: it is newer; upgrade it")
+    command.upgrade(config, "head")

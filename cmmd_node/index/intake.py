@@ -1,0 +1,167 @@
+"""What a received instance changes in the index: its row, its study, and the round that it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from cmmd_node.index.engine import now_ms
+from cmmd_node.index.tables import RoundState, instance, quarantine, round_, study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewInstance:
+    """One object whose bytes are on disk for good."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    patient_id: str
+    patient_name: str
+    patient_birth_date: str
+    path: str
+    size_bytes: int
+    digest: str
+    source: str
+    """Calling AE title of the sender, or the name of the way it came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptInstance:
+    """What the index knows of an instance that came before."""
+
+    path: str
+    size_bytes: int
+    digest: str
+
+
+def kept_instance(connection: Connection, sop_instance_uid: str) -> KeptInstance | None:
+    """The instance of that UID, None when there is none."""
+    row = connection.execute(
+        select(instance.c.path, instance.c.size_bytes, instance.c.digest).where(
+            instance.c.sop_instance_uid == sop_instance_uid
+        )
+    ).one_or_none()
+    return None if row is None else KeptInstance(*row)
+
+
+def indexed_paths(connection: Connection) -> set[str]:
+    """The files that have a row, relative to data_dir."""
+    return set(connection.execute(select(instance.c.path)).scalars())
+
+
+def record_instance(connection: Connection, new: NewInstance) -> int | None:
+    """Insert the instance; the number of the round that it opens, None when it joins one or its study is stopped.
+
+    Raises
+    ------
+    sqlalchemy.exc.IntegrityError
+        The SOP Instance UID has a row already: a twin was faster.
+    """
+    now = now_ms()
+    identity = _lock_study(connection, new, now)
+    connection.execute(
+        insert(instance).values(
+            sop_instance_uid=new.sop_instance_uid,
+            study_instance_uid=new.study_instance_uid,
+            series_instance_uid=new.series_instance_uid,
+            sop_class_uid=new.sop_class_uid,
+            transfer_syntax_uid=new.transfer_syntax_uid,
+            patient_id=new.patient_id,
+            path=new.path,
+            size_bytes=new.size_bytes,
+            digest=new.digest,
+            source=new.source,
+            received_ms=now,
+        )
+    )
+    conflict = _conflict(identity, new)
+    if conflict is not None:
+        connection.execute(
+            update(study)
+            .where(study.c.study_instance_uid == new.study_instance_uid, study.c.identity_conflict.is_(None))
+            .values(identity_conflict=conflict)
+        )
+    joined = connection.execute(
+        update(round_)
+        .where(round_.c.study_instance_uid == new.study_instance_uid, round_.c.state == RoundState.SETTLING)
+        .values(last_received_ms=now)
+    )
+    if joined.rowcount:
+        return None
+    number = (
+        1
+        + connection.execute(
+            select(func.coalesce(func.max(round_.c.number), 0)).where(
+                round_.c.study_instance_uid == new.study_instance_uid
+            )
+        ).scalar_one()
+    )
+    connection.execute(
+        insert(round_).values(
+            study_instance_uid=new.study_instance_uid,
+            number=number,
+            state=RoundState.SETTLING,
+            source=new.source,
+            first_received_ms=now,
+            last_received_ms=now,
+        )
+    )
+    return int(number)
+
+
+def record_collision(connection: Connection, *, path: str, sop_instance_uid: str, digest: str, source: str) -> None:
+    """Remember an object that was put aside."""
+    connection.execute(
+        insert(quarantine).values(
+            path=path, sop_instance_uid=sop_instance_uid, digest=digest, source=source, received_ms=now_ms()
+        )
+    )
+
+
+def _lock_study(connection: Connection, new: NewInstance, now: int) -> tuple[str, str, str]:
+    """Make the study's row or find it, locked until the transaction ends; its patient id, name and birth date."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    connection.execute(
+        dialect.insert(study)
+        .values(
+            study_instance_uid=new.study_instance_uid,
+            patient_id=new.patient_id,
+            patient_name=new.patient_name,
+            patient_birth_date=new.patient_birth_date,
+            created_ms=now,
+        )
+        .on_conflict_do_nothing()
+    )
+    row = connection.execute(
+        select(study.c.patient_id, study.c.patient_name, study.c.patient_birth_date)
+        .where(study.c.study_instance_uid == new.study_instance_uid)
+        .with_for_update()
+    ).one()
+    return row.patient_id, row.patient_name, row.patient_birth_date
+
+
+def _conflict(identity: tuple[str, str, str], new: NewInstance) -> str | None:
+    """Which attribute says that this is another patient; no values, since the text reaches pages and logs."""
+    patient_id, patient_name, birth_date = identity
+    if patient_id != new.patient_id:
+        return "images of one study have different Patient IDs"
+    if _differ(_plain_name(patient_name), _plain_name(new.patient_name)):
+        return "images of one study have different Patient's Names"
+    if _differ(birth_date, new.patient_birth_date):
+        return "images of one study have different Patient's Birth Dates"
+    return None
+
+
+def _differ(one: str, other: str) -> bool:
+    """Two values that are both there and not the same."""
+    return bool(one) and bool(other) and one != other
+
+
+def _plain_name(name: str) -> str:
+    """A person's name (PS3.5 6.2, PN) without what modalities write differently for the same person."""
+    return "^".join(part.strip() for part in name.casefold().split("^")).rstrip("^")

@@ -1,0 +1,161 @@
+"""The tables of the index. Times are UTC epoch milliseconds; states are the words of the enumerations here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class RoundState(StrEnum):
+    """Where a round is on the route."""
+
+    SETTLING = "settling"
+    ANALYSING = "analysing"
+    STOPPED = "stopped"
+    """An identity conflict; a person must look."""
+    ANSWERED = "answered"
+    """The results are written; delivery has states of its own."""
+    FAILED = "failed"
+
+
+class DeliveryState(StrEnum):
+    """Where the results of a round are on the way to one peer."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    """Given up or refused; ``deliveries retry`` sends it again."""
+
+
+def _uid(name: str, *, primary_key: bool = False, nullable: bool = False) -> Column[str]:
+    return Column(name, String(64), primary_key=primary_key, nullable=nullable)
+
+
+study = Table(
+    "study",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    Column("patient_id", Text, nullable=False),
+    Column("patient_name", Text, nullable=False),
+    Column("patient_birth_date", Text, nullable=False),
+    Column("identity_conflict", Text, nullable=True),
+    Column("created_ms", BigInteger, nullable=False, index=True),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    _uid("sop_instance_uid", primary_key=True),
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), nullable=False, index=True),
+    _uid("series_instance_uid"),
+    _uid("sop_class_uid"),
+    _uid("transfer_syntax_uid"),
+    Column("patient_id", Text, nullable=False),
+    Column("path", Text, nullable=False, unique=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("source", String(64), nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+)
+
+#: Objects refused because their SOP Instance UID is kept with other bytes; for a person to look at.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("path", Text, primary_key=True),
+    _uid("sop_instance_uid"),
+    Column("digest", String(64), nullable=False),
+    Column("source", String(64), nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+)
+
+round_ = Table(
+    "round",
+    metadata,
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("source", String(64), nullable=False),
+    Column("first_received_ms", BigInteger, nullable=False),
+    Column("last_received_ms", BigInteger, nullable=False),
+    Column("closed_ms", BigInteger, nullable=True),
+    Column("created", String(32), nullable=True),
+    Column("answered_ms", BigInteger, nullable=True),
+    Column("outcome", String(16), nullable=True),
+    Column("reason", Text, nullable=True),
+    Column("model_name", String(64), nullable=True),
+    Column("model_version", String(64), nullable=True),
+    Column("model_digest", String(64), nullable=True),
+)
+
+#: What the round says of each image; `findings` is JSON, a list of findings in the words of ``analyze --json``.
+view_result = Table(
+    "view_result",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("sop_instance_uid", String(64), ForeignKey("instance.sop_instance_uid"), primary_key=True),
+    Column("view", String(8), nullable=True),
+    Column("status", String(16), nullable=False),
+    Column("reason", Text, nullable=True),
+    Column("findings", Text, nullable=False),
+)
+
+result = Table(
+    "result",
+    metadata,
+    _uid("sop_instance_uid", primary_key=True),
+    _uid("study_instance_uid"),
+    Column("number", Integer, nullable=False),
+    _uid("series_instance_uid"),
+    _uid("sop_class_uid"),
+    Column("form", String(16), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Index("ix_result_study_instance_uid_number", "study_instance_uid", "number"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _uid("study_instance_uid"),
+    Column("number", Integer, nullable=False),
+    Column("peer", String(64), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("attempts", Integer, nullable=False),
+    Column("turn", Integer, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("give_up_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    Column("problem", Text, nullable=True),
+    UniqueConstraint("study_instance_uid", "number", "peer"),
+)
+
+#: The results of a delivery that the peer has answered for good: `status` is its C-STORE status.
+delivered = Table(
+    "delivered",
+    metadata,
+    Column("delivery_id", Integer, ForeignKey("delivery.id"), primary_key=True),
+    Column("sop_instance_uid", String(64), ForeignKey("result.sop_instance_uid"), primary_key=True),
+    Column("status", Integer, nullable=False),
+    Column("answered_ms", BigInteger, nullable=False),
+)
+
+heartbeat = Table(
+    "heartbeat",
+    metadata,
+    Column("role", String(32), primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+)

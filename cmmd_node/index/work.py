@@ -1,0 +1,40 @@
+"""The durable work that follows from rows: its names, and how it is put into the transaction that makes the rows."""
+
+from __future__ import annotations
+
+from dbos import DBOSClient
+from sqlalchemy import Connection
+
+STUDY_QUEUE = "study"
+STUDY_WORKFLOW = "study"
+DELIVERY_QUEUE = "delivery"
+DELIVERY_WORKFLOW = "delivery"
+
+
+def enqueue_round(client: DBOSClient, connection: Connection, study_instance_uid: str, number: int) -> None:
+    """Let a worker take the round of a study along the route; a second call for it changes nothing."""
+    client.enqueue_in_transaction(
+        connection,
+        {
+            "workflow_name": STUDY_WORKFLOW,
+            "queue_name": STUDY_QUEUE,
+            "workflow_id": f"study:{study_instance_uid}:{number}",
+        },
+        study_instance_uid,
+        number,
+    )
+
+
+def enqueue_delivery(client: DBOSClient, connection: Connection, delivery_id: int, turn: int, peer: str) -> None:
+    """Let a worker bring results to a peer; `turn` counts how often a person sent it again."""
+    client.enqueue_in_transaction(
+        connection,
+        {
+            "workflow_name": DELIVERY_WORKFLOW,
+            "queue_name": DELIVERY_QUEUE,
+            "queue_partition_key": peer,
+            "workflow_id": f"delivery:{delivery_id}:{turn}",
+        },
+        delivery_id,
+        turn,
+    )

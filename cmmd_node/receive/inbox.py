@@ -1,0 +1,378 @@
+"""The inbox: received SOP Instances on disk, exactly as their senders encoded them.
+
+C-STORE (and everything else that brings instances in) writes here. A spool file becomes an object in this order: its
+bytes are synced, it is renamed, its directory is synced, one transaction commits its row with the durable work that
+follows from it; only then is it promised to the sender. A crash between any two of these leaves something that
+`sweep` clears up, never something that was promised and is gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import mmap
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+import xxhash
+from dbos import DBOSClient
+from pydicom.dataset import FileMetaDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_file_meta_info
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from cmmd_node.errors import InstanceCollision, OutOfResources, RefusedInstance, UIDMismatch, WrongSOPClass
+from cmmd_node.index import Index
+from cmmd_node.index.intake import (
+    KeptInstance,
+    NewInstance,
+    indexed_paths,
+    kept_instance,
+    record_collision,
+    record_instance,
+)
+from cmmd_node.index.work import enqueue_round
+from cmmd_node.receive.structure import Identity, read_identity
+from cmmd_node.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_SHARDS = [f"{number:02x}" for number in range(256)]
+
+
+class Kept(StrEnum):
+    """What a success means."""
+
+    NEW = "new"
+    REPEAT = "repeat"
+    """The same bytes came before; no new work follows."""
+
+
+class Spool:
+    """One object on its way in: a file that nobody has been promised yet.
+
+    A problem while writing (no space, over the limit) is kept in `problem` and the rest is swallowed, so that the
+    association lives and the sender gets an answer.
+    """
+
+    def __init__(self, path: Path, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, limit: int):
+        self.path = path
+        self.sop_class_uid = sop_class_uid
+        self.sop_instance_uid = sop_instance_uid
+        self.transfer_syntax_uid = transfer_syntax_uid
+        self.problem: RefusedInstance | None = None
+        self.size_bytes = 0
+        self.data_set_start = 0
+        self._limit = limit
+        self._hash = xxhash.xxh3_128(transfer_syntax_uid.encode())
+        self._file: int | None = None
+        header = _part10_header(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        try:
+            self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)
+            _write_all(self._file, header)
+        except OSError as error:
+            self._give_up(error)
+        self.size_bytes = self.data_set_start = len(header)
+
+    @classmethod
+    def reopen(cls, final: Path, path: Path) -> Spool:
+        """A complete object found on disk, as if it had just been written; `path` is a free name in the spool."""
+        meta = read_file_meta_info(final)
+        found = cls(
+            path,
+            sop_class_uid=meta.MediaStorageSOPClassUID,
+            sop_instance_uid=meta.MediaStorageSOPInstanceUID,
+            transfer_syntax_uid=meta.TransferSyntaxUID,
+            limit=2 * final.stat().st_size,
+        )
+        content = final.read_bytes()
+        found.write(content[144 + meta.FileMetaInformationGroupLength :])
+        return found
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append a piece of the data set; never raises for the disk's sake."""
+        if self.problem is not None or self._file is None:
+            return
+        self.size_bytes += len(data)
+        if self.size_bytes > self._limit:
+            self._give_up(OSError(errno.EFBIG, f"larger than the limit of {self._limit} bytes"))
+            return
+        try:
+            _write_all(self._file, data)
+        except OSError as error:
+            self._give_up(error)
+            return
+        self._hash.update(data)
+
+    @property
+    def digest(self) -> str:
+        """XXH3-128 over the transfer syntax and the data set's bytes, hexadecimal."""
+        return self._hash.hexdigest()
+
+    @contextmanager
+    def mapped(self) -> Iterator[mmap.mmap]:
+        """The file's bytes."""
+        if self._file is None:
+            raise self.problem or OutOfResources("the spool file is closed")
+        with mmap.mmap(self._file, 0, prot=mmap.PROT_READ) as data:
+            yield data
+
+    def sync(self) -> None:
+        """Bring the bytes to stable storage."""
+        if self._file is not None:
+            os.fdatasync(self._file)
+
+    def close(self) -> None:
+        """Close the file, wherever it is now."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def discard(self) -> None:
+        """Close and remove the spool file; the final file of a kept object is not touched."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def _give_up(self, error: OSError) -> None:
+        """Free the disk at once: the part is of no use, and it may be what keeps the disk full."""
+        self.problem = OutOfResources(f"the object cannot be written: {error.strerror}")
+        self.discard()
+
+
+class Inbox:
+    """Spool and store of one data_dir; safe to use from many threads, and from several processes on one data_dir."""
+
+    def __init__(self, settings: Settings, index: Index, client: DBOSClient) -> None:
+        self._root = settings.node.data_dir.absolute()
+        self._index = index
+        self._client = client
+        self._limit = settings.receive.object_limit_mb * 1_000_000
+        self._reserve = settings.receive.reserve_mb * 1_000_000
+        self._broken: str | None = None
+        for directory in (self._root, *(self._root / name for name in ("spool", "objects", "quarantine"))):
+            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for shard in _SHARDS:
+            (self._root / "objects" / shard).mkdir(mode=0o750, exist_ok=True)
+        for name in ("objects", "."):
+            _sync_directory(self._root / name)
+
+    def refusal(self) -> str | None:
+        """Why nothing can be taken now, None when something can: space beyond the reserve, and a disk that syncs."""
+        if self._broken is not None:
+            return self._broken
+        free = shutil.disk_usage(self._root).free
+        if free < self._reserve:
+            return f"{free // 1_000_000} MB free, less than the reserve of {self._reserve // 1_000_000} MB"
+        return None
+
+    def spool(self, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> Spool:
+        """Begin an object under a random name.
+
+        Raises
+        ------
+        OutOfResources
+            Nothing can be taken now.
+        """
+        refusal = self.refusal()
+        if refusal is not None:
+            raise OutOfResources(refusal)
+        return Spool(
+            self._root / "spool" / secrets.token_hex(16),
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            limit=self._limit,
+        )
+
+    def keep(self, spool: Spool, *, source: str) -> Kept:
+        """Make the object durable and indexed, with the work that follows from it; then it may be promised.
+
+        Parameters
+        ----------
+        source
+            Calling AE title of the sender.
+
+        Raises
+        ------
+        RefusedInstance
+            One of its subclasses says why; nothing is indexed, and the spool file is gone.
+        """
+        try:
+            return self._keep(spool, source)
+        finally:
+            spool.discard()
+
+    def sweep(self) -> None:
+        """Clear up after a crash, while no association is open: nothing of this was ever promised.
+
+        Spool files go. A final file without a row is complete, since it was synced before it got its name: it is
+        indexed, or put aside when it cannot be read.
+        """
+        for path in (self._root / "spool").iterdir():
+            path.unlink(missing_ok=True)
+            logger.info("removed an unfinished object from the spool")
+        with self._index.read() as connection:
+            known = indexed_paths(connection)
+        for path in sorted((self._root / "objects").glob("*/*.dcm")):
+            if str(path.relative_to(self._root)) not in known:
+                self._adopt(path)
+
+    def _adopt(self, path: Path) -> None:
+        """Take in a complete file whose sender never got an answer."""
+        try:
+            found = Spool.reopen(path, self._root / "spool" / secrets.token_hex(16))
+            self.keep(found, source="recovered")
+        except (RefusedInstance, InvalidDicomError, AttributeError, ValueError) as error:
+            os.rename(path, self._root / "quarantine" / path.name)  # noqa: PTH104 - the random name cannot be taken
+            logger.warning("put aside %s, which the index does not know: %s", path.name, type(error).__name__)
+        else:
+            path.unlink()
+            logger.info("indexed an object that was kept but not acknowledged: %s", found.sop_instance_uid)
+
+    def _keep(self, spool: Spool, source: str) -> Kept:
+        if spool.problem is not None:
+            raise spool.problem
+        with spool.mapped() as data:
+            identity = read_identity(data, spool.data_set_start, spool.transfer_syntax_uid)
+        if identity.sop_class_uid != spool.sop_class_uid:
+            raise WrongSOPClass("the data set has another SOP Class than the command")
+        if identity.sop_instance_uid != spool.sop_instance_uid:
+            raise UIDMismatch("the data set has another SOP Instance UID than the command")
+        if identity.trailing_bytes:
+            logger.warning("%s: %d bytes after the last element", spool.sop_instance_uid, identity.trailing_bytes)
+        try:
+            with self._index.read() as connection:
+                before = kept_instance(connection, spool.sop_instance_uid)
+        except DBAPIError as error:
+            raise _index_unavailable(error) from error
+        if before is not None:
+            return self._compare(before, spool, source)
+        final = self._root / "objects" / spool.path.name[:2] / f"{spool.path.name}.dcm"
+        self._sync_and_rename(spool, final)
+        try:
+            self._commit(final, spool, identity, source)
+        except IntegrityError:
+            return self._compare_with_twin(final, spool, source)
+        except DBAPIError as error:
+            self._remove_unless_indexed(final, spool.sop_instance_uid)
+            raise _index_unavailable(error) from error
+        except BaseException:
+            self._remove_unless_indexed(final, spool.sop_instance_uid)
+            raise
+        return Kept.NEW
+
+    def _commit(self, final: Path, spool: Spool, identity: Identity, source: str) -> None:
+        """One transaction: the row and the durable work that follows from it."""
+        new = NewInstance(
+            sop_instance_uid=identity.sop_instance_uid,
+            sop_class_uid=identity.sop_class_uid,
+            transfer_syntax_uid=spool.transfer_syntax_uid,
+            study_instance_uid=identity.study_instance_uid,
+            series_instance_uid=identity.series_instance_uid,
+            patient_id=identity.patient_id,
+            patient_name=identity.patient_name,
+            patient_birth_date=identity.patient_birth_date,
+            path=str(final.relative_to(self._root)),
+            size_bytes=spool.size_bytes,
+            digest=spool.digest,
+            source=source,
+        )
+        with self._index.write() as connection:
+            number = record_instance(connection, new)
+            if number is not None:
+                enqueue_round(self._client, connection, new.study_instance_uid, number)
+
+    def _compare_with_twin(self, final: Path, spool: Spool, source: str) -> Kept:
+        """The same SOP Instance UID was committed by another association since we looked."""
+        with self._index.read() as connection:
+            twin = kept_instance(connection, spool.sop_instance_uid)
+        os.rename(final, spool.path)  # noqa: PTH104 - back to the spool, to be compared like any repeat
+        if twin is None:
+            raise OutOfResources("the index refused the object's row")
+        return self._compare(twin, spool, source)
+
+    def _remove_unless_indexed(self, final: Path, sop_instance_uid: str) -> None:
+        """After a failed commit: it may have failed on the way back only, then the row is there and the file stays."""
+        try:
+            with self._index.read() as connection:
+                row = kept_instance(connection, sop_instance_uid)
+        except DBAPIError:
+            return  # nobody knows: the next start's sweep does
+        if row is None or self._root / row.path != final:
+            final.unlink(missing_ok=True)
+
+    def _compare(self, before: KeptInstance, spool: Spool, source: str) -> Kept:
+        """Same bytes: a success without new work. Other bytes: refused, and kept aside."""
+        if before.digest == spool.digest:
+            path = self._root / before.path
+            if not path.is_file() or path.stat().st_size != before.size_bytes:
+                raise OutOfResources("the object that came before is damaged; an operator must look")
+            return Kept.REPEAT
+        aside = self._root / "quarantine" / f"{spool.path.name}.dcm"
+        self._sync_and_rename(spool, aside)
+        try:
+            with self._index.write() as connection:
+                record_collision(
+                    connection,
+                    path=str(aside.relative_to(self._root)),
+                    sop_instance_uid=spool.sop_instance_uid,
+                    digest=spool.digest,
+                    source=source,
+                )
+        except DBAPIError as error:
+            raise _index_unavailable(error) from error
+        raise InstanceCollision("the SOP Instance UID is already kept with other bytes")
+
+    def _sync_and_rename(self, spool: Spool, final: Path) -> None:
+        try:
+            spool.sync()
+            os.rename(spool.path, final)  # noqa: PTH104 - the random name cannot be taken
+            _sync_directory(final.parent)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                # After a failed sync the kernel may call the same pages clean: nothing here can be promised any more.
+                self._broken = f"the store failed ({error.strerror}); restart the node when the disk is sound"
+                logger.exception("the store failed; no objects are taken until the node is restarted")
+            final.unlink(missing_ok=True)
+            raise OutOfResources(f"the object cannot be made durable: {error.strerror}") from error
+
+
+def _index_unavailable(error: DBAPIError) -> OutOfResources:
+    return OutOfResources(f"the index is not available: {type(error.orig).__name__}")
+
+
+def _part10_header(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Preamble, prefix and File Meta Information (PS3.10 7.1)."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\0\1"
+    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
+    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    buffer = DicomBytesIO()
+    write_file_meta_info(buffer, meta)
+    return b"\0" * 128 + b"DICM" + buffer.getvalue()
+
+
+def _write_all(file: int, data: bytes | bytearray | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _sync_directory(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

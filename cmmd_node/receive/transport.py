@@ -1,0 +1,219 @@
+"""pynetdicom's transport with deadlines, limits and back-pressure, and C-STORE data sets that go straight to the spool.
+
+Association negotiation, state machine and services stay pynetdicom's. Replaced are: how a PDU is read from the socket
+(a deadline for the whole PDU, a size limit, no small reads), where the fragments of a data set go (a spool file instead
+of memory), and how many finished messages may wait (two).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import time
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, cast
+
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from cmmd_node.errors import MalformedUID, RefusedInstance
+from cmmd_node.receive.inbox import Inbox, Spool
+from cmmd_node.receive.structure import is_uid
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+    from pynetdicom.pdu_primitives import P_DATA
+
+    from cmmd_node.settings import ReceiveSettings
+
+logger = logging.getLogger(__name__)
+
+#: A-ASSOCIATE-RQ has no negotiated limit; 128 contexts with every transfer syntax stay far below this.
+_NEGOTIATION_LIMIT = 1 << 20
+_MESSAGES_WAITING = 2
+_MISSING_INSTANCE_UID = 0xC101
+
+
+class SpooledDataSet(BytesIO):
+    """Stands where pynetdicom collects a data set in memory; what is written goes to a spool file of the inbox.
+
+    `problem` says why there is no spool file, or why it was given up.
+    """
+
+    def __init__(self, inbox: Inbox, provider: SpoolingProvider) -> None:
+        super().__init__()
+        self._inbox = inbox
+        self._provider = provider
+        self.spool: Spool | None = None
+        self._problem: RefusedInstance | None = None
+
+    @property
+    def problem(self) -> RefusedInstance | None:
+        return self._problem or (self.spool.problem if self.spool else None)
+
+    def write(self, data: Any) -> int:
+        """Append a fragment; the first one opens the spool file."""
+        if self.spool is None and self._problem is None:
+            self._open()
+        if self.spool is not None:
+            self.spool.write(data)
+        return len(data)
+
+    def discard(self) -> None:
+        """Drop what was received; a kept object is not touched."""
+        if self.spool is not None:
+            self.spool.discard()
+
+    def _open(self) -> None:
+        message = self._provider.message
+        if not isinstance(message, C_STORE_RQ):
+            self._problem = RefusedInstance("only C-STORE carries a data set here")
+            return
+        command = message.command_set
+        sop_class_uid = str(command.get("AffectedSOPClassUID") or "")
+        sop_instance_uid = str(command.get("AffectedSOPInstanceUID") or "")
+        context = self._provider.assoc._accepted_cx.get(message.context_id)
+        try:
+            if not (is_uid(sop_class_uid) and is_uid(sop_instance_uid)):
+                raise MalformedUID("the command's SOP Class or Instance UID is no UID")
+            if context is None:
+                raise RefusedInstance("the presentation context was not accepted")
+            self.spool = self._inbox.spool(
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                transfer_syntax_uid=str(context.transfer_syntax[0]),
+            )
+        except RefusedInstance as error:
+            self._problem = error
+
+
+class _WaitingMessages(queue.Queue[Any]):
+    """Finished messages that wait for their turn; a peer that sends faster than we store is held back on its socket."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(maxsize=_MESSAGES_WAITING)
+        self._seconds = seconds
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout or self._seconds)
+
+
+class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
+    """pynetdicom's DIMSE provider with the data sets of C-STORE on disk from their first byte."""
+
+    def __init__(self, assoc: Association, inbox: Inbox, settings: ReceiveSettings) -> None:
+        super().__init__(assoc)
+        self.message: DIMSEMessage | None
+        self._inbox = inbox
+        self.msg_queue = _WaitingMessages(10 * settings.idle_seconds)
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take one P-DATA primitive; called by the thread that reads the socket."""
+        if self.message is None:
+            message = DIMSEMessage()
+            message.data_set = SpooledDataSet(self._inbox, self)
+            self.message = message
+        super().receive_primitive(primitive)
+
+    def get_msg(self, block: bool = False) -> Any:
+        """The next message; a C-STORE without SOP Instance UID, which pynetdicom would ignore, is answered here."""
+        context_id, message = super().get_msg(block)
+        if isinstance(message, C_STORE) and message.MessageID is not None and not message.is_valid_request:
+            response = C_STORE()
+            response.MessageIDBeingRespondedTo = message.MessageID
+            response.AffectedSOPClassUID = message.AffectedSOPClassUID
+            response.Status = _MISSING_INSTANCE_UID
+            self.send_msg(response, context_id)
+            cast(SpooledDataSet, message.DataSet).discard()
+            return None, None
+        return context_id, message
+
+    def discard(self) -> None:
+        """Drop every object that was not answered; the association is over."""
+        waiting = [self.message.data_set] if self.message is not None else []
+        while True:
+            try:
+                _, message = self.msg_queue.get_nowait()
+            except queue.Empty:
+                break
+            waiting.append(getattr(message, "DataSet", None))
+        for data_set in waiting:
+            if isinstance(data_set, SpooledDataSet):
+                data_set.discard()
+
+
+class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
+    """Reads a PDU within a deadline and a size limit; a peer that stalls inside one loses its association."""
+
+    def __init__(self, assoc: Association, client_socket: socket.socket, settings: ReceiveSettings) -> None:
+        super().__init__(assoc, client_socket=client_socket)
+        self._settings = settings
+        client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read `nr_bytes`, fewer when the peer closes.
+
+        Raises
+        ------
+        OSError
+            The deadline passed, or the peer announces more than was negotiated.
+        """
+        established = self.assoc.is_established
+        limit = self._settings.pdu_bytes if established else _NEGOTIATION_LIMIT
+        if nr_bytes > limit:
+            raise OSError(f"a PDU of {nr_bytes} bytes; at most {limit} were negotiated")
+        seconds = self._settings.pdu_seconds if established else self._settings.association_seconds
+        deadline = time.monotonic() + seconds
+        buffer = bytearray(nr_bytes)
+        view = memoryview(buffer)
+        read = 0
+        while read < nr_bytes:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"a PDU took longer than {seconds:g} s")
+            self.socket.settimeout(left)
+            received = self.socket.recv_into(view[read:])
+            if received == 0:
+                return buffer[:read]
+            read += received
+        self.socket.settimeout(self._settings.pdu_seconds)  # for what is sent
+        return buffer
+
+
+class Handler(RequestHandler):  # type: ignore[misc]
+    """Gives every new association our socket and our DIMSE provider."""
+
+    server: Server
+
+    def _create_association(self) -> Association:
+        assoc = super()._create_association()
+        assoc.dul.event_queue.get_nowait()  # "connected", put by the socket that is replaced; ours puts its own
+        assoc.dul.socket = DeadlineSocket(assoc, self.request, self.server.settings)
+        assoc.dimse = SpoolingProvider(assoc, self.server.inbox, self.server.settings)
+        return assoc
+
+
+class Server(ThreadedAssociationServer):  # type: ignore[misc]
+    """Listens, on a port that several receiver processes may share."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any, inbox: Inbox, settings: ReceiveSettings, **keywords: Any) -> None:
+        self.inbox = inbox
+        self.settings = settings
+        super().__init__(*arguments, request_handler=Handler, **keywords)
+
+    def server_bind(self) -> None:
+        """Bind with SO_REUSEPORT, so that the kernel spreads connections over the receivers."""
+        if self.settings.processes > 1:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+
+    @property
+    def established(self) -> int:
+        """How many associations are open; sockets that have not associated do not count."""
+        return sum(1 for assoc in self.active_associations if assoc.is_established)

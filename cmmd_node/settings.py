@@ -1,0 +1,273 @@
+"""The configuration: a TOML file and ``CMMD_NODE_<SECTION>__<KEY>`` variables, read once, frozen, handed down.
+
+Nothing else in the package reads the environment. The commented file to copy is ``config/cmmd-node.toml``; a test
+compares it with these classes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from cmmd_node.errors import SettingsError
+from cmmd_node.facts import Form
+
+CONFIG_VARIABLE = "CMMD_NODE_CONFIG"
+
+#: PS3.5 6.2, AE: 1 to 16 characters of the default repertoire, no backslash, no control characters, not only spaces.
+AETitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Megabytes = Annotated[int, Field(ge=1)]
+
+#: The AE title under which ``check`` and the health page talk to their own node, from loopback only.
+CHECK_AE_TITLE = "CMMD_NODE_CHECK"
+CHECK_PEER = "self-check"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeSettings(_Section):
+    """Who the node is and where it keeps things."""
+
+    ae_title: AETitle = "CMMD_NODE"
+    data_dir: Path = Path("./cmmd-node-data")
+    database_url: str = ""
+    check_port: Port = 11119
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database_we_know(cls, value: str) -> str:
+        if not value:
+            return value
+        try:
+            backend = make_url(value).drivername
+        except ArgumentError:
+            raise ValueError("is no database URL; postgresql+psycopg://USER:PASSWORD@HOST/DATABASE is wanted") from None
+        if backend != "postgresql+psycopg":
+            raise ValueError(f"names {backend}; postgresql+psycopg, or nothing for SQLite in data_dir, is wanted")
+        return value
+
+
+class ReceiveSettings(_Section):
+    """The C-STORE SCP: where it listens, whom it takes, its limits."""
+
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    accept: Literal["known", "any"] = "known"
+    processes: Annotated[int, Field(ge=1, le=16)] = 1
+    associations: Annotated[int, Field(ge=1, le=200)] = 20
+    pdu_bytes: Annotated[int, Field(ge=4096, le=1048576)] = 131072
+    association_seconds: Seconds = 5
+    pdu_seconds: Seconds = 30
+    idle_seconds: Seconds = 60
+    object_limit_mb: Megabytes = 2048
+    reserve_mb: Megabytes = 1024
+
+
+class WebSettings(_Section):
+    """The pages for people and machines."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class SettleSettings(_Section):
+    """When an exam counts as complete."""
+
+    quiet_seconds: Seconds = 20
+    complete_seconds: Seconds = 1
+    limit_seconds: Seconds = 900
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SettleSettings:
+        if not self.complete_seconds <= self.quiet_seconds <= self.limit_seconds:
+            raise ValueError("complete_seconds <= quiet_seconds <= limit_seconds is wanted")
+        return self
+
+
+class CadSettings(_Section):
+    """Which model speaks, and with how many processes."""
+
+    bundle: Literal["builtin"] = "builtin"
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    view_seconds: Seconds = 120
+
+
+class DeliverSettings(_Section):
+    """How long and how often a result is tried."""
+
+    retry_seconds: Seconds = 2
+    retry_limit_seconds: Seconds = 900
+    give_up_hours: Annotated[float, Field(gt=0)] = 72
+
+
+class PeerSettings(_Section):
+    """A DICOM AE that may send to us, may be sent to, or both."""
+
+    name: Name
+    ae_title: AETitle
+    host: str = ""
+    port: Port | None = None
+    results: tuple[Form, ...] = ()
+    commitment: bool = False
+
+    @model_validator(mode="after")
+    def _reachable(self) -> PeerSettings:
+        if self.results and not (self.host and self.port):
+            raise ValueError(f"peer {self.name} is to get results but has no host and port")
+        if self.commitment:
+            raise ValueError(f"peer {self.name}: commitment is not offered by this version; set it to false")
+        return self
+
+
+class DicomwebSettings(_Section):
+    """An archive over HTTP; this version knows its name only."""
+
+    name: Name
+    url: str
+    results: tuple[Form, ...] = ()
+
+    @field_validator("results")
+    @classmethod
+    def _not_yet(cls, value: tuple[Form, ...]) -> tuple[Form, ...]:
+        if value:
+            raise ValueError("delivery over DICOMweb is not offered by this version; leave it empty")
+        return value
+
+
+class Settings(BaseSettings):
+    """All sections together, frozen."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="CMMD_NODE_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    node: NodeSettings = NodeSettings()
+    receive: ReceiveSettings = ReceiveSettings()
+    web: WebSettings = WebSettings()
+    settle: SettleSettings = SettleSettings()
+    cad: CadSettings = CadSettings()
+    deliver: DeliverSettings = DeliverSettings()
+    peer: tuple[PeerSettings, ...] = ()
+    dicomweb: tuple[DicomwebSettings, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which comes in as keyword arguments."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        names = [peer.name for peer in self.peer] + [archive.name for archive in self.dicomweb]
+        for name in names:
+            if names.count(name) > 1 or name == CHECK_PEER:
+                raise ValueError(f"the name {name} is given twice or reserved; names of peers must differ")
+        for peer in self.peer:
+            if peer.ae_title == CHECK_AE_TITLE:
+                raise ValueError(
+                    f"peer {peer.name}: the AE title {CHECK_AE_TITLE} is reserved for the node's own check"
+                )
+            if peer.results and peer.port == self.receive.port and peer.host in {self.receive.host, "localhost"}:
+                raise ValueError(f"peer {peer.name} is this node itself; its results would come back for ever")
+        ports = [self.receive.port, self.web.port, self.node.check_port]
+        if len(set(ports)) < len(ports):
+            raise ValueError(f"receive.port, web.port and node.check_port must differ, not be {ports}")
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL of the index."""
+        return self.node.database_url or f"sqlite:///{self.node.data_dir.absolute() / 'index.sqlite'}"
+
+    @property
+    def check_peer(self) -> PeerSettings:
+        """The stand-in of ``check``: gets the results of the exams it sent itself, and no others."""
+        return PeerSettings(
+            name=CHECK_PEER, ae_title=CHECK_AE_TITLE, host="127.0.0.1", port=self.node.check_port, results=tuple(Form)
+        )
+
+    def peer_named(self, name: str) -> PeerSettings | None:
+        """The peer of that name, the self-check included; None when nobody has it."""
+        return next((peer for peer in (*self.peer, self.check_peer) if peer.name == name), None)
+
+    def masked(self) -> dict[str, Any]:
+        """Plain values for people and logs, with secrets masked."""
+        values = self.model_dump(mode="json")
+        if self.node.database_url:
+            values["node"]["database_url"] = make_url(self.node.database_url).render_as_string(hide_password=True)
+        return values
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read the configuration from `path`, else from the file that ``CMMD_NODE_CONFIG`` names, else the defaults.
+
+    Raises
+    ------
+    SettingsError
+        The file is missing or no TOML, a key is unknown (the nearest known one is named), or a value is not usable.
+    """
+    if path is None and os.environ.get(CONFIG_VARIABLE):
+        path = Path(os.environ[CONFIG_VARIABLE])
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"configuration {path} cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"configuration {path} is no TOML: {error}") from error
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from error
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first complaint of pydantic as one sentence that names the key."""
+    first = error.errors(include_url=False)[0]
+    where = [str(part) for part in first["loc"]]
+    key = ".".join(where)
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where[-1], _keys_at(where[:-1]), n=1)
+        hint = f"; did you mean {'.'.join([*where[:-1], near[0]])}?" if near else ""
+        return f"configuration: {key} is not a known key{hint}"
+    message = re.sub(r"^(Value error|Input), ?", "", first["msg"])
+    if first["type"] != "value_error" and not isinstance(first.get("input"), dict):
+        message = f"{message}, not {first['input']!r}"
+    return f"configuration: {key}: {message}" if key else f"configuration: {message}"
+
+
+def _keys_at(where: list[str]) -> list[str]:
+    """The known keys of the section that `where` leads to; list positions are stepped over."""
+    model: type[BaseModel] = Settings
+    for part in where:
+        if part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            inner = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
+            model = next((one for one in inner if issubclass(one, BaseModel)), model)
+    return list(model.model_fields)
