@@ -1,0 +1,135 @@
+"""The attributes that an object of ours must have, by module and type (PS3.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.uid import MammographyCADSRStorage, SegmentationStorage
+
+from cmmd_node.report.check.faults import Fault
+
+#: Patient, General Study, General Series, General Equipment and SOP Common: keyword to type.
+_COMMON = {
+    "SpecificCharacterSet": 1,
+    "SOPClassUID": 1,
+    "SOPInstanceUID": 1,
+    "InstanceCreationDate": 1,
+    "InstanceCreationTime": 1,
+    "PatientName": 2,
+    "PatientID": 2,
+    "PatientBirthDate": 2,
+    "PatientSex": 2,
+    "StudyInstanceUID": 1,
+    "StudyDate": 2,
+    "StudyTime": 2,
+    "StudyID": 2,
+    "AccessionNumber": 2,
+    "ReferringPhysicianName": 2,
+    "Modality": 1,
+    "SeriesInstanceUID": 1,
+    "SeriesNumber": 1,
+    "SeriesDescription": 1,
+    "InstanceNumber": 1,
+    "ContentDate": 1,
+    "ContentTime": 1,
+    "Manufacturer": 1,
+    "ManufacturerModelName": 1,
+    "DeviceSerialNumber": 1,
+    "SoftwareVersions": 1,
+    "ContributingEquipmentSequence": 1,
+}
+_OF_CLASS: Mapping[str, Mapping[str, int]] = {
+    MammographyCADSRStorage: {
+        "ReferencedPerformedProcedureStepSequence": 2,
+        "CompletionFlag": 1,
+        "VerificationFlag": 1,
+        "PerformedProcedureCodeSequence": 2,
+        "CurrentRequestedProcedureEvidenceSequence": 1,
+        "ValueType": 1,
+        "ConceptNameCodeSequence": 1,
+        "ContinuityOfContent": 1,
+        "ContentTemplateSequence": 1,
+        "ContentSequence": 1,
+    },
+    SegmentationStorage: {
+        "PatientOrientation": 2,
+        "ImageType": 1,
+        "Rows": 1,
+        "Columns": 1,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": 1,
+        "BitsAllocated": 1,
+        "BitsStored": 1,
+        "HighBit": 1,
+        "PixelRepresentation": 1,
+        "LossyImageCompression": 1,
+        "SegmentationType": 1,
+        "ContentLabel": 1,
+        "ContentDescription": 2,
+        "NumberOfFrames": 1,
+        "SegmentSequence": 1,
+        "SharedFunctionalGroupsSequence": 2,
+        "PerFrameFunctionalGroupsSequence": 1,
+        "DimensionOrganizationSequence": 1,
+        "DimensionIndexSequence": 1,
+        "ReferencedSeriesSequence": 1,
+        "PixelData": 1,
+    },
+}
+_ENUMERATED = {
+    "SpecificCharacterSet": {"ISO_IR 192"},
+    "PatientSex": {"F", "M", "O"},
+    "CompletionFlag": {"COMPLETE", "PARTIAL"},
+    "VerificationFlag": {"UNVERIFIED"},
+    "ContinuityOfContent": {"SEPARATE"},
+    "LossyImageCompression": {"00", "01"},
+    "SegmentationType": {"BINARY"},
+    "PhotometricInterpretation": {"MONOCHROME2"},
+}
+_OF_CLASS_VALUE = {MammographyCADSRStorage: "SR", SegmentationStorage: "SEG"}
+
+LENGTH = {"LO": 64, "SH": 16, "CS": 16, "UI": 64, "AE": 16, "ST": 1024, "DS": 16, "IS": 12}
+FORM = {
+    "UI": re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*"),
+    "DA": re.compile(r"[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"),
+    "TM": re.compile(r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6})?)?)?"),
+    "CS": re.compile(r"[A-Z0-9 _]*"),
+    "AS": re.compile(r"[0-9]{3}[DWMY]"),
+}
+_NOTICE = "not a medical device"
+
+
+def attribute_faults(ds: Dataset) -> Iterator[Fault]:
+    """Check attributes of the data set itself, and the form of every value in it."""
+    for keyword, kind in {**_COMMON, **_OF_CLASS.get(ds.SOPClassUID, {})}.items():
+        if keyword not in ds:
+            yield _fault(keyword, f"is missing (type {kind})")
+        elif kind == 1 and (ds[keyword].value is None or not str(ds[keyword].value) or ds[keyword].VM == 0):
+            yield _fault(keyword, "is empty (type 1)")
+    for keyword, allowed in _ENUMERATED.items():
+        value = str(ds.get(keyword) or "")
+        if value and value not in allowed:
+            yield _fault(keyword, f"is {value!r}, not one of {', '.join(sorted(allowed))}")
+    modality = _OF_CLASS_VALUE.get(ds.SOPClassUID)
+    if modality is not None and ds.get("Modality") != modality:
+        yield _fault("Modality", f"is {ds.get('Modality')!r}, not {modality}")
+    if _NOTICE not in str(ds.get("SeriesDescription", "")):
+        yield _fault("SeriesDescription", f"does not say {_NOTICE!r}")
+    yield from _form_faults(ds)
+
+
+def _fault(keyword: str, message: str) -> Fault:
+    return Fault(rule=f"PS3.6 {dictionary_VR(keyword)}", path=keyword, message=message)
+
+
+def _form_faults(ds: Dataset) -> Iterator[Fault]:
+    for element in ds.iterall():
+        values = element.value if isinstance(element.value, MultiValue | list) else [element.value]
+        for value in map(str, values if element.VR in {*LENGTH, *FORM} and element.value is not None else ()):
+            wrong_form = element.VR in FORM and value and not FORM[element.VR].fullmatch(value)
+            if wrong_form or len(value) > LENGTH.get(element.VR, len(value)):
+                yield Fault(rule=f"PS3.5 6.2 {element.VR}", path=element.keyword, message="has a value of wrong form")

@@ -1,0 +1,94 @@
+"""What a check has to say, and the content tree as the checks read it from a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pydicom.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing that is wrong with an object."""
+
+    rule: str
+    """Where the rule stands, such as "TID 4006 row 8" or "PS3.3 C.17.3"."""
+    path: str
+    """The content item by position ("1.3.1.2") or the attribute by keyword; "" for the whole object."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.path or 'object'}: {self.message}"
+
+
+#: A code without its meaning: value and coding scheme designator.
+CodeKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """A content item in its place."""
+
+    ds: Dataset
+    position: tuple[int, ...]
+    parent: Node | None
+    children: list[Node] = field(default_factory=list)
+
+    @classmethod
+    def from_dataset(cls, ds: Dataset, position: tuple[int, ...] = (1,), parent: Node | None = None) -> Node:
+        """Read the tree below a content item; the root is the document itself."""
+        node = cls(ds, position, parent)
+        for number, child in enumerate(ds.get("ContentSequence") or (), start=1):
+            node.children.append(cls.from_dataset(child, (*position, number), node))
+        return node
+
+    def walk(self) -> Iterator[Node]:
+        """Visit this item and all below it, in document order."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    @property
+    def path(self) -> str:
+        return ".".join(map(str, self.position))
+
+    @property
+    def relation(self) -> str:
+        return str(self.ds.get("RelationshipType", ""))
+
+    @property
+    def value_type(self) -> str:
+        return str(self.ds.get("ValueType", ""))
+
+    @property
+    def target(self) -> tuple[int, ...] | None:
+        """Position that a by-reference item points at, None for an item by value."""
+        identifier = self.ds.get("ReferencedContentItemIdentifier")
+        if identifier is None:
+            return None
+        return (identifier,) if isinstance(identifier, int) else tuple(identifier)
+
+    @property
+    def name(self) -> CodeKey:
+        """The concept name, ("", "") when it has none."""
+        return code_key(self.ds, "ConceptNameCodeSequence")
+
+    @property
+    def value(self) -> CodeKey:
+        """The value of a CODE item, ("", "") when it is none."""
+        return code_key(self.ds, "ConceptCodeSequence")
+
+
+def code_key(ds: Dataset, keyword: str) -> CodeKey:
+    """Return the first code of a code sequence, ("", "") when there is none."""
+    items = ds.get(keyword)
+    if not items:
+        return "", ""
+    return str(items[0].get("CodeValue", "")), str(items[0].get("CodingSchemeDesignator", ""))
+
+
+def code_meaning(ds: Dataset, keyword: str) -> str:
+    """Return the meaning of the first code of a code sequence."""
+    items = ds.get(keyword)
+    return str(items[0].get("CodeMeaning", "")) if items else ""

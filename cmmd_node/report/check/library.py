@@ -1,0 +1,66 @@
+"""The Image Library against the images: each row of TID 4020 is there when the image has the attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from cmmd_node.report.check.attributes import FORM
+from cmmd_node.report.check.faults import Fault, Node, code_key
+from cmmd_node.report.check.tree import is_library_image, referenced_uid
+from cmmd_node.report.check.value_sets import VALUE_SETS
+
+_SIDE = {"L": "80248007", "R": "73056007", "B": "63762007"}  # CID 6022
+_TIMES = {"111060": "StudyDate", "111061": "StudyTime", "111018": "ContentDate", "111019": "ContentTime"}
+_ROW = {"111027": 2, "111031": 3, "111044": 5, "111043": 6, "111060": 7, "111061": 8, "111018": 9, "111019": 10}
+
+
+def library_faults(root: Node, images: Sequence[Dataset]) -> Iterator[Fault]:
+    """Compare the entries with the headers that are at hand."""
+    headers = {str(ds.SOPInstanceUID): ds for ds in images}
+    for entry in filter(is_library_image, root.walk()):
+        ds = headers.get(referenced_uid(entry))
+        if ds is None:
+            continue
+        written = {child.name[0]: child for child in entry.children}
+        for concept, value in _expected(ds).items():
+            found = _plain(written[concept]) if concept in written else None
+            if found != value:
+                message = f"{concept} DCM is {found}, the image has {value}"
+                yield Fault(rule=f"TID 4020 row {_ROW[concept]}", path=entry.path, message=message)
+        yield from _spacing_faults(entry, written, ds)
+
+
+def _expected(ds: Dataset) -> dict[str, str]:
+    """What the rows without a unit must say; attributes that the standard cannot express have none."""
+    values = {}
+    if ds.get("ImageLaterality") in _SIDE:
+        values["111027"] = _SIDE[ds.ImageLaterality]
+    view = code_key(ds, "ViewCodeSequence")
+    if view in VALUE_SETS["CID 4014"]:
+        values["111031"] = view[0]
+    orientation = ds.get("PatientOrientation") or ""
+    if len(orientation) == 2 and all(part and set(part) <= set("APRLHF") for part in orientation):
+        values["111044"], values["111043"] = str(orientation[0]), str(orientation[1])
+    for concept, keyword in _TIMES.items():
+        words = str(ds.get(keyword) or "")
+        if FORM["DA" if keyword.endswith("Date") else "TM"].fullmatch(words):
+            values[concept] = words
+    return values
+
+
+def _plain(node: Node) -> str:
+    ds = node.ds
+    return node.value[0] or str(ds.get("TextValue") or ds.get("Date") or ds.get("Time"))
+
+
+def _spacing_faults(entry: Node, written: dict[str, Node], ds: Dataset) -> Iterator[Fault]:
+    """Rows 11 and 12: the first value of the attribute lies between rows, so it is the vertical one."""
+    spacing: Any = ds.get("ImagerPixelSpacing") or ds.get("PixelSpacing") or ()
+    for row, concept, value in zip((12, 11), ("111066", "111026"), spacing, strict=False):
+        found = written[concept].ds.MeasuredValueSequence[0].NumericValue if concept in written else None
+        if found != value and value > 0:
+            message = f"{concept} DCM is {found}, the image has {value}"
+            yield Fault(rule=f"TID 4020 row {row}", path=entry.path, message=message)

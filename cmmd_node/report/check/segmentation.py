@@ -1,0 +1,88 @@
+"""A Segmentation: segments, frames and the packing of its bits (PS3.3 A.51, C.8.20)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydicom.dataset import Dataset
+
+from cmmd_node.report.check.faults import Fault
+
+_SEGMENT = (
+    "SegmentLabel",
+    "SegmentAlgorithmType",
+    "SegmentAlgorithmName",
+    "SegmentedPropertyCategoryCodeSequence",
+    "SegmentedPropertyTypeCodeSequence",
+    "TrackingID",
+    "TrackingUID",
+)
+
+
+def segmentation_faults(ds: Dataset) -> Iterator[Fault]:
+    """Check a binary segmentation of one single-frame image."""
+    segments = list(ds.get("SegmentSequence") or ())
+    frames = list(ds.get("PerFrameFunctionalGroupsSequence") or ())
+    yield from _segment_faults(segments)
+    yield from _frame_faults(ds, frames, len(segments))
+    if int(ds.get("NumberOfFrames") or 0) != len(frames):
+        yield _fault("NumberOfFrames", f"is {ds.get('NumberOfFrames')} with {len(frames)} functional groups")
+    bits = (ds.get("BitsAllocated"), ds.get("BitsStored"), ds.get("HighBit"))
+    if bits != (1, 1, 0):
+        yield _fault("BitsAllocated", f"bits allocated, stored and high are {bits}, not (1, 1, 0)")
+    # frames follow each other without padding; the whole is padded to an even number of bytes
+    packed = (len(frames) * int(ds.get("Rows") or 0) * int(ds.get("Columns") or 0) + 7) // 8
+    if len(ds.get("PixelData") or b"") != packed + packed % 2:
+        yield _fault("PixelData", f"has {len(ds.get('PixelData') or b'')} bytes, not {packed + packed % 2}")
+    yield from _reference_faults(ds, frames)
+
+
+def _segment_faults(segments: list[Dataset]) -> Iterator[Fault]:
+    if [segment.get("SegmentNumber") for segment in segments] != list(range(1, len(segments) + 1)):
+        yield _fault("SegmentNumber", "segments are not numbered 1, 2, 3 without gaps")
+    for number, segment in enumerate(segments, start=1):
+        for keyword in _SEGMENT:
+            if not segment.get(keyword):
+                yield _fault(keyword, f"is missing or empty in segment {number}")
+    tracking = [segment.get("TrackingUID") for segment in segments]
+    if len(set(tracking)) != len(tracking):
+        yield _fault("TrackingUID", "two segments have the same one")
+
+
+def _frame_faults(ds: Dataset, frames: list[Dataset], segments: int) -> Iterator[Fault]:
+    shown = []
+    for number, frame in enumerate(frames, start=1):
+        identification = _group(ds, frame, "SegmentIdentificationSequence")
+        shown.append(identification.get("ReferencedSegmentNumber"))
+        if "DimensionIndexValues" not in _group(ds, frame, "FrameContentSequence"):
+            yield _fault("DimensionIndexValues", f"is missing in frame {number}")
+    if shown != list(range(1, segments + 1)):
+        yield _fault("ReferencedSegmentNumber", f"frames show segments {shown}, wanted is each of {segments} once")
+
+
+def _reference_faults(ds: Dataset, frames: list[Dataset]) -> Iterator[Fault]:
+    listed = {
+        str(reference.get("ReferencedSOPInstanceUID", ""))
+        for series in ds.get("ReferencedSeriesSequence") or ()
+        for reference in series.get("ReferencedInstanceSequence") or ()
+    }
+    derivations = [_group(ds, frame, "DerivationImageSequence") for frame in frames]
+    sources = [(derivation.get("SourceImageSequence") or [Dataset()])[0] for derivation in derivations]
+    for source in sources:
+        if source.get("SpatialLocationsPreserved") != "YES":
+            yield _fault("SpatialLocationsPreserved", "does not say that the mask has the pixel grid of its image")
+        if str(source.get("ReferencedSOPInstanceUID", "")) not in listed:
+            yield _fault("ReferencedSeriesSequence", "does not list the image that a frame was made from")
+    if len(listed) != 1:
+        yield _fault("ReferencedSeriesSequence", f"lists {len(listed)} images, one is wanted")
+
+
+def _group(ds: Dataset, frame: Dataset, keyword: str) -> Dataset:
+    """A functional group of a frame, whether it stands with the frame or for all frames together."""
+    shared = (ds.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    group: list[Dataset] = frame.get(keyword) or shared.get(keyword) or [Dataset()]
+    return group[0]
+
+
+def _fault(keyword: str, message: str) -> Fault:
+    return Fault(rule="PS3.3 C.8.20", path=keyword, message=message)

@@ -1,0 +1,190 @@
+"""What the IOD allows in a content tree, whatever the template: relationships, references, coordinates, evidence."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydicom.dataset import Dataset
+
+from cmmd_node.report.check.faults import Fault, Node
+
+_RULE = "PS3.3 A.35.5"
+_VALUES = {"TEXT", "CODE", "NUM", "DATE", "IMAGE", "SCOORD", "UIDREF"}
+_OBSERVATION = {"TEXT", "CODE", "NUM", "DATE", "TIME", "PNAME", "UIDREF", "COMPOSITE"}
+
+#: (value type above, relationship) to the value types that may stand below.
+_ALLOWED = {
+    ("CONTAINER", "CONTAINS"): {"CODE", "NUM", "SCOORD", "IMAGE", "CONTAINER", "TEXT", "DATE"},
+    **{(source, "HAS OBS CONTEXT"): _OBSERVATION for source in ("TEXT", "CODE", "NUM", "CONTAINER")},
+    ("IMAGE", "HAS ACQ CONTEXT"): {"TEXT", "CODE", "DATE", "TIME", "NUM", "UIDREF"},
+    **{(source, "HAS CONCEPT MOD"): {"TEXT", "CODE"} for source in ("CONTAINER", "CODE", "NUM", "COMPOSITE")},
+    **{(source, "HAS PROPERTIES"): _VALUES for source in ("TEXT", "CODE", "NUM")},
+    **{
+        (source, "INFERRED FROM"): {"CODE", "NUM", "SCOORD", "CONTAINER", "TEXT", "IMAGE"} for source in ("CODE", "NUM")
+    },
+    ("SCOORD", "SELECTED FROM"): {"IMAGE"},
+}
+_BY_REFERENCE = {"HAS PROPERTIES", "INFERRED FROM", "SELECTED FROM"}
+#: The attribute that holds the value of each value type (PS3.3 C.17.3, C.18).
+_VALUE_ATTRIBUTE = {
+    "TEXT": "TextValue",
+    "CODE": "ConceptCodeSequence",
+    "NUM": "MeasuredValueSequence",
+    "DATE": "Date",
+    "TIME": "Time",
+    "UIDREF": "UID",
+    "PNAME": "PersonName",
+    "SCOORD": "GraphicData",
+    "COMPOSITE": "ReferencedSOPSequence",
+    "IMAGE": "ReferencedSOPSequence",
+    "CONTAINER": "ContinuityOfContent",
+}
+#: Least and most pairs of each graphic type (PS3.3 C.18.6).
+_PAIRS = {
+    "POINT": (1, 1),
+    "MULTIPOINT": (1, math.inf),
+    "POLYLINE": (2, math.inf),
+    "CIRCLE": (2, 2),
+    "ELLIPSE": (4, 4),
+}
+_SIZE = (("110911", "DCM"), ("110910", "DCM"))  # Pixel Data Columns, Rows
+_IMAGE_LIBRARY = ("111028", "DCM")
+
+
+def tree_faults(root: Node, images: Sequence[Dataset]) -> Iterator[Fault]:
+    """Check every item of a document.
+
+    Parameters
+    ----------
+    images
+        Headers of the images that the document is about, as far as they are known: their size bounds coordinates.
+    """
+    items = {node.position: node for node in root.walk()}
+    sizes = {str(ds.SOPInstanceUID): (ds.get("Columns"), ds.get("Rows")) for ds in images}
+    for node in items.values():
+        yield from _relation_faults(node, items)
+        if node.target is None:
+            yield from _value_faults(node)
+        if node.value_type == "SCOORD":
+            yield from _coordinate_faults(node, items, sizes)
+    yield from _evidence_faults(root)
+
+
+def is_library_image(node: Node | None) -> bool:
+    """Tell whether an item is an image of the Image Library."""
+    return (
+        node is not None
+        and node.value_type == "IMAGE"
+        and node.parent is not None
+        and node.parent.name == _IMAGE_LIBRARY
+    )
+
+
+def referenced_uid(node: Node) -> str:
+    """SOP Instance UID that an IMAGE or COMPOSITE names, "" when it names none."""
+    references = node.ds.get("ReferencedSOPSequence") or [Dataset()]
+    return str(references[0].get("ReferencedSOPInstanceUID", ""))
+
+
+def _fault(node: Node, message: str, rule: str = _RULE) -> Fault:
+    return Fault(rule=rule, path=node.path, message=message)
+
+
+def _relation_faults(node: Node, items: Mapping[tuple[int, ...], Node]) -> Iterator[Fault]:
+    if node.parent is None:
+        if node.relation:
+            yield _fault(node, "the root has a relationship type")
+        return
+    below = node.value_type
+    if node.target is not None:
+        target = items.get(node.target)
+        if below or node.name != ("", ""):
+            yield _fault(node, "a by-reference item has a value type or a concept name")
+        if node.relation not in _BY_REFERENCE:
+            yield _fault(node, f"{node.relation} may not be by reference")
+        if target is None:
+            yield _fault(node, f"reference to {node.target}, which does not exist")
+            return
+        if target.position == node.position[: len(target.position)]:
+            yield _fault(node, f"reference to its own ancestor {target.path}")
+        if node.relation != "INFERRED FROM" and not is_library_image(target):
+            yield _fault(node, f"reference to {target.path}, which is not an image of the Image Library")
+        below = target.value_type
+    if below not in _ALLOWED.get((node.parent.value_type, node.relation), ()):
+        yield _fault(node, f"{node.parent.value_type} {node.relation} {below or 'nothing'} is not allowed")
+
+
+def _value_faults(node: Node) -> Iterator[Fault]:
+    attribute = _VALUE_ATTRIBUTE.get(node.value_type)
+    if attribute is None:
+        yield _fault(node, f"value type {node.value_type!r} is not allowed")
+    elif not node.ds.get(attribute):
+        yield _fault(node, f"{node.value_type} without {attribute}", "PS3.3 C.17.3")
+    if node.name == ("", "") and node.value_type != "IMAGE":
+        yield _fault(node, f"{node.value_type} without a concept name", "PS3.3 C.17.3")
+
+
+def _coordinate_faults(
+    node: Node, items: Mapping[tuple[int, ...], Node], sizes: Mapping[str, tuple[int | None, int | None]]
+) -> Iterator[Fault]:
+    rule = "PS3.3 C.18.6"
+    kind = str(node.ds.get("GraphicType", ""))
+    numbers = list(node.ds.get("GraphicData") or ())
+    low, high = _PAIRS.get(kind, (math.inf, 0))
+    if len(numbers) % 2 or not low <= len(numbers) // 2 <= high:
+        yield _fault(node, f"{kind or 'no graphic type'} with {len(numbers)} numbers", rule)
+    if not all(map(math.isfinite, numbers)):
+        yield _fault(node, "a coordinate is not finite", rule)
+    if kind == "POLYLINE" and numbers[:2] != numbers[-2:]:
+        yield _fault(node, "the outline is not closed", rule)
+    if not node.children:
+        yield _fault(node, "coordinates without the image that they are on", rule)
+    for child in node.children:
+        image = items.get(child.target) if child.target else None
+        if image is None:
+            yield _fault(child, "only a reference into the Image Library says which image the coordinates are on")
+            continue
+        for columns, rows in (sizes.get(referenced_uid(image), (None, None)), _library_size(image)):
+            if columns and rows and not _inside(kind, numbers, columns, rows):
+                yield _fault(node, f"{kind} outside the image of {columns:g} columns and {rows:g} rows", rule)
+
+
+def _inside(kind: str, numbers: Sequence[float], columns: float, rows: float) -> bool:
+    bounded = numbers[:2] if kind == "CIRCLE" else numbers  # the second point only tells the radius
+    return all(0 <= value <= (rows if index % 2 else columns) for index, value in enumerate(bounded))
+
+
+def _library_size(image: Node) -> tuple[float | None, float | None]:
+    found = {child.name: child.ds for child in image.children}
+    columns, rows = (found[name].MeasuredValueSequence[0].NumericValue if name in found else None for name in _SIZE)
+    return columns, rows
+
+
+def _evidence_faults(root: Node) -> Iterator[Fault]:
+    evidence = {
+        str(reference.get("ReferencedSOPInstanceUID", ""))
+        for keyword in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
+        for study in root.ds.get(keyword) or ()
+        for series in study.get("ReferencedSeriesSequence") or ()
+        for reference in series.get("ReferencedSOPSequence") or ()
+    }
+    for node in root.walk():
+        if node.value_type in {"IMAGE", "COMPOSITE"} and referenced_uid(node) not in evidence:
+            yield _fault(node, f"{referenced_uid(node) or 'an object'} is in no evidence sequence", "PS3.3 C.17.2")
+
+
+def text_faults(ds: Dataset, path: str = "") -> Iterator[Fault]:
+    """Find characters that do not belong into any object: undeclared, invisible or unreadable ones."""
+    declared = ds.get("SpecificCharacterSet") == "ISO_IR 192"
+    for element in ds.iterall():
+        if element.VR in {"LO", "SH", "PN", "UT", "ST", "LT", "UC"}:
+            words = str(element.value)
+            odd = [letter for letter in words if unicodedata.category(letter) in {"Cc", "Cf"} or letter == "\ufffd"]
+            if odd:
+                message = f"holds the invisible or unreadable character {odd[0]!r}"
+                yield Fault(rule="PS3.5 6.1", path=path or element.keyword, message=message)
+            if not declared and not words.isascii():
+                message = "is not ASCII, and the character set is not ISO_IR 192"
+                yield Fault(rule="PS3.3 C.12.1", path=path or element.keyword, message=message)
