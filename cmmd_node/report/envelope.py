@@ -1,0 +1,120 @@
+"""What all result objects have in common: patient and study, series, equipment, time, and the sealed file.
+
+An object is built without a SOP Instance UID; :func:`sealed` derives it from the bytes, adds it and writes the file, so
+that the same content always carries the same UID and other content never does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from cmmd_node import __version__
+from cmmd_node.facts import Form, Model, Round
+from cmmd_node.report.codes import PROCESSING_EQUIPMENT
+from cmmd_node.report.content import code_item
+from cmmd_node.report.uids import IMPLEMENTATION_CLASS_UID, instance_uid, model_uid, series_uid
+
+MANUFACTURER = "cmmd-node"
+NOTICE = "Research use only, not a medical device"
+
+_MODALITY = {Form.CAD_SR: "SR", Form.SEG: "SEG"}
+_SERIES_DESCRIPTION = {Form.CAD_SR: "Mammography CAD", Form.SEG: "Mammography CAD marks"}
+#: Series Number: rounds lie ten apart, so that each form of result keeps a last digit of its own.
+_LAST_DIGIT = {Form.CAD_SR: 0, Form.SEG: 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultObject:
+    """A finished result object, checked and ready to be kept and sent."""
+
+    form: Form
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    referenced_sop_instance_uid: str | None
+    """The one image that it is about; None when it is about the study."""
+    data: bytes
+    """The complete Part 10 file."""
+
+
+def series_number(round_: Round, form: Form) -> int:
+    """Series Number, far behind those of a modality."""
+    return 9000 + 10 * round_.number + _LAST_DIGIT[form]
+
+
+def describe(ds: Dataset, identity: Dataset, round_: Round, model: Model, form: Form) -> None:
+    """Set the attributes of Patient, General Study, General Series, General Equipment and SOP Common.
+
+    Every date and time is that of the round (PS3.3 C.7.3.1, C.12.1), so that a second attempt writes the same.
+    """
+    day, hour = f"{round_.created:%Y%m%d}", f"{round_.created:%H%M%S}"
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.InstanceCreationDate, ds.InstanceCreationTime = day, hour
+    ds.update(identity)
+    ds.Modality = _MODALITY[form]
+    ds.SeriesInstanceUID = UID(series_uid(round_, form))
+    ds.SeriesNumber = series_number(round_, form)
+    ds.SeriesDescription = f"{_SERIES_DESCRIPTION[form]} - {NOTICE}"
+    ds.SeriesDate, ds.SeriesTime = day, hour
+    ds.ContentDate, ds.ContentTime = day, hour
+    ds.Manufacturer = MANUFACTURER
+    ds.ManufacturerModelName = MANUFACTURER
+    ds.DeviceSerialNumber = round_.node_uid
+    ds.SoftwareVersions = __version__
+    ds.ContributingEquipmentSequence = [_algorithm_equipment(model)]
+
+
+def sealed(ds: Dataset, round_: Round, model: Model, form: Form, *, image: str | None) -> ResultObject:
+    """Give an otherwise finished data set its SOP Instance UID and write the file.
+
+    Parameters
+    ----------
+    ds
+        Changed: gets the SOP Instance UID and the file meta information.
+    image
+        SOP Instance UID of the one image that the object is about, None when it is about the study.
+    """
+    ds.SOPInstanceUID = UID(instance_uid(round_, model, form, image=image, content=_encoded_without_uid(ds)))
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    ds.file_meta.ImplementationVersionName = f"CMMDNODE{__version__}"[:16]
+    file = BytesIO()
+    dcmwrite(file, ds, enforce_file_format=True)
+    return ResultObject(
+        form=form,
+        sop_class_uid=str(ds.SOPClassUID),
+        sop_instance_uid=str(ds.SOPInstanceUID),
+        series_instance_uid=str(ds.SeriesInstanceUID),
+        referenced_sop_instance_uid=image,
+        data=file.getvalue(),
+    )
+
+
+def _encoded_without_uid(ds: Dataset) -> bytes:
+    if "SOPInstanceUID" in ds:
+        del ds.SOPInstanceUID
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_dataset(buffer, ds)
+    return buffer.getvalue()
+
+
+def _algorithm_equipment(model: Model) -> Dataset:
+    """The model as Contributing Equipment, in the words of the algorithm identification (IHE AIR)."""
+    ds = Dataset()
+    ds.PurposeOfReferenceCodeSequence = [code_item(PROCESSING_EQUIPMENT)]
+    ds.Manufacturer = MANUFACTURER
+    ds.ManufacturerModelName = model.name
+    ds.SoftwareVersions = model.version
+    ds.DeviceUID = UID(model_uid(model))
+    return ds

@@ -1,0 +1,66 @@
+"""From the facts of a study to the objects that are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from cmmd_node.facts import Round, StudyResult
+from cmmd_node.report.cad_sr import mammography_cad_sr
+from cmmd_node.report.check import require_valid
+from cmmd_node.report.envelope import ResultObject
+from cmmd_node.report.header import identity
+from cmmd_node.report.segmentation import segmentation
+
+
+def write_results(result: StudyResult, images: Sequence[Dataset], round_: Round) -> list[ResultObject]:
+    """Write the results of one round: one CAD SR whatever the outcome, and one SEG for each image with findings.
+
+    The same arguments give the same UIDs and bytes, in whatever order images and views come.
+
+    Parameters
+    ----------
+    images
+        Headers of all images of the study, also of those that were not analysed; pixels are not needed.
+
+    Returns
+    -------
+    list of ResultObject
+        The CAD SR first. Each was read back from its bytes and has passed the template check.
+
+    Raises
+    ------
+    InvalidResult
+        The images belong to several patients or another study, or an object fails the template check.
+    ValueError
+        There is no image, or the result speaks of an image that is not among them.
+    """
+    headers = {str(ds.SOPInstanceUID): ds for ds in sorted(images, key=lambda ds: str(ds.SOPInstanceUID))}
+    unknown = {view.sop_instance_uid for view in result.views} - headers.keys()
+    if unknown or not headers:
+        raise ValueError(f"study {result.study_instance_uid}: {len(headers)} headers, {len(unknown)} images without")
+    result = replace(result, views=tuple(sorted(result.views, key=lambda view: view.sop_instance_uid)))
+    patient_and_study = identity(result.study_instance_uid, list(headers.values()))
+
+    objects = [mammography_cad_sr(result, list(headers.values()), patient_and_study, round_)]
+    marked = [view for view in result.views if view.findings]
+    for number, view in enumerate(marked, start=1):
+        image = headers[view.sop_instance_uid]
+        objects.append(
+            segmentation(
+                view.findings,
+                image,
+                view=view.view,
+                identity=patient_and_study,
+                round_=round_,
+                model=result.model,
+                instance_number=number,
+            )
+        )
+    for written in objects:
+        require_valid(dcmread(BytesIO(written.data)), images=list(headers.values()))
+    return objects

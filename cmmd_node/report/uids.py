@@ -1,0 +1,115 @@
+"""UIDs of everything the node makes: derived, so that the same work done twice carries the same names.
+
+A derived UID is a UUID of version 8 (RFC 9562) under the root 2.25 (PS3.5 B.2), taken from a SHA-256 over labelled
+parts. The identity of the node is the only UID that is drawn by chance, once for a data_dir.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+
+from cmmd_node import __version__
+from cmmd_node.facts import Finding, Form, Kind, Mark, Model, Round, View
+
+#: Names this implementation in the file meta information (PS3.7 D.3.3.2); the same for all versions.
+IMPLEMENTATION_CLASS_UID = "2.25.260965089038128179364268860803519202797"
+
+_WORDS = {Kind.MASS: "mass", Kind.CALCIFICATION_CLUSTER: "calcification cluster"}
+
+
+def new_node_uid() -> str:
+    """Draw the identity of a node; made once for a data_dir and kept there."""
+    return f"2.25.{uuid.uuid4().int}"
+
+
+def derived_uid(label: str, **parts: object) -> str:
+    """Derive the UID that belongs to the parts, whatever order they are named in.
+
+    Parameters
+    ----------
+    label
+        What the UID names; UIDs of different labels never agree.
+    **parts
+        Values whose ``repr`` is stable: strings, numbers, and tuples or dataclasses of them.
+    """
+    digest = hashlib.sha256(repr((label, sorted(parts.items()))).encode()).digest()
+    number = int.from_bytes(digest[:16], "big")
+    number = number & ~(0xF << 76) | 8 << 76  # version 8: derived in a way of our own
+    number = number & ~(0b11 << 62) | 0b10 << 62  # variant of RFC 9562
+    return f"2.25.{number}"
+
+
+def series_uid(round_: Round, form: Form) -> str:
+    """Series Instance UID of all objects of one form in one round; a series holds one modality and one equipment."""
+    return derived_uid(
+        "series",
+        node=round_.node_uid,
+        study=round_.study_instance_uid,
+        round=round_.number,
+        software=__version__,
+        form=form.value,
+    )
+
+
+def instance_uid(round_: Round, model: Model, form: Form, *, image: str | None, content: bytes) -> str:
+    """SOP Instance UID of a result object.
+
+    Parameters
+    ----------
+    image
+        SOP Instance UID of the one image that the object is about, None when it is about the study.
+    content
+        The encoded data set without its SOP Instance UID: other bytes can never come under the same UID.
+    """
+    return derived_uid(
+        "instance",
+        node=round_.node_uid,
+        study=round_.study_instance_uid,
+        round=round_.number,
+        software=__version__,
+        model=model.digest,
+        form=form.value,
+        image=image,
+        content=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def model_uid(model: Model) -> str:
+    """Device UID of a model: a new one whenever the model changes, the same on every node (IHE AIR)."""
+    return derived_uid("model", name=model.name, version=model.version, digest=model.digest)
+
+
+def tracking_uid(round_: Round, sop_instance_uid: str, mark: Mark) -> str:
+    """Tracking UID of a mark: one place on one image in one round, in whatever form it is written."""
+    return derived_uid(
+        "tracking",
+        node=round_.node_uid,
+        study=round_.study_instance_uid,
+        round=round_.number,
+        image=sop_instance_uid,
+        kind=mark.kind.value,
+        points=tuple((float(column), float(row)) for column, row in (mark.center_cr, *mark.outline_cr)),
+    )
+
+
+def findings_of(round_: Round, sop_instance_uid: str, view: View, marks: Sequence[Mark]) -> tuple[Finding, ...]:
+    """Give the marks on one image their identity.
+
+    The tracking ids count each kind in the order of the marks: "R CC mass 1", "R CC calcification cluster 1".
+    """
+    count: Counter[Kind] = Counter()
+    findings = []
+    for mark in marks:
+        count[mark.kind] += 1
+        findings.append(
+            Finding(
+                sop_instance_uid=sop_instance_uid,
+                tracking_uid=tracking_uid(round_, sop_instance_uid, mark),
+                tracking_id=f"{view} {_WORDS[mark.kind]} {count[mark.kind]}",
+                mark=mark,
+            )
+        )
+    return tuple(findings)
