@@ -96,7 +96,7 @@ def _draw(seed: int, view: View, build: Build, lesions: list[Lesion]) -> Phantom
             look = Stream(seed, view, lesion.number, "look")
             drawn[lesion.number] = lesion.draw_mass(grey, places[lesion.number], look)
     image = doubled(grey)[:ROWS, :COLUMNS]
-    image += np.float32(1.9) * Stream(seed, view, "quantum noise").noise(ROWS, COLUMNS)
+    image += np.float32(2.4) * Stream(seed, view, "quantum noise").noise(ROWS, COLUMNS)
     for lesion in lesions:
         if lesion.kind is Kind.CALCIFICATION_CLUSTER:
             look = Stream(seed, view, lesion.number, "look")

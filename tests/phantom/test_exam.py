@@ -41,7 +41,7 @@ def test_a_seed_gives_the_same_exam_everywhere() -> None:
     for view in make_exam(7).views:
         digest.update(view.pixels.tobytes())
         digest.update(repr([(t.kind.value, [round(x, 6) for x in t.center_cr]) for t in view.truths]).encode())
-    assert digest.hexdigest() == "fdd93f3ea9b851004ca90e4dde6a97c04bfe4ec5bd1a1ff9fe321caaad796fec"
+    assert digest.hexdigest() == ""
 
 
 def test_another_seed_gives_another_exam() -> None:

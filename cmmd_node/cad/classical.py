@@ -1,0 +1,129 @@
+"""The detector that needs no trained weights: the fallback of the node, and what a network has to beat."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmmd_node.cad.breast import Breast, find_breast
+from cmmd_node.cad.calcifications import Cluster, find_clusters
+from cmmd_node.cad.masses import FEATURES, Candidate, find_candidates
+from cmmd_node.cad.network import Network
+from cmmd_node.cad.outlines import Points, hull_corners, rim_corners
+from cmmd_node.errors import NotAnalysed
+from cmmd_node.facts import Kind, Mark, Model, PointCR, Spacing, View
+
+_FOLDER: Final = Path(__file__).parent
+_COEFFICIENTS: Final = _FOLDER / "classical.json"
+_DECIDING: Final = (
+    "breast.py",
+    "calcifications.py",
+    "classical.py",
+    "classical.json",
+    "masses.py",
+    "network.py",
+    "outlines.py",
+)
+"""Files that decide the answers: their bytes are the identity of the model."""
+
+_USUAL_LOG_ODDS: Final = 0.0
+"""Of a mass with suspicion 0.5."""
+_USUAL_STRENGTH: Final = 4.0
+"""Of a cluster with suspicion 0.5."""
+_CLUSTER_MARGIN_MM: Final = 1.5
+
+
+class ClassicalDetector:
+    """Finds masses and microcalcification clusters by their looks; gives no probability of malignancy."""
+
+    model: Model
+    threshold: float = 0.5
+    """Marks of at least this suspicion are reported unless told otherwise; the same for both kinds."""
+
+    def __init__(self) -> None:
+        digest = hashlib.sha256()
+        for name in _DECIDING:
+            content = (_FOLDER / name).read_bytes()
+            digest.update(f"{name} {len(content)}\n".encode() + content)
+        self.model = Model(name="cmmd-node-classical", version="1.0", digest=digest.hexdigest())
+        self._network = Network.from_file(_COEFFICIENTS, features=FEATURES)
+
+    def marks(
+        self,
+        pixels: NDArray[np.float32],
+        *,
+        view: View,
+        spacing: Spacing | None,
+        threshold: float | None = None,
+    ) -> tuple[Mark, ...]:
+        """Mark what looks suspicious in one view.
+
+        Parameters
+        ----------
+        pixels : numpy.ndarray, float32, shape (rows, columns)
+            0 is air and 1 the densest, as stored: never flipped, the chest wall may be on either side.
+        view : View
+            Only in MLO is there a pectoral muscle to look for.
+        spacing : Spacing or None
+            May differ between rows and columns.
+        threshold : float, optional
+            The least suspicion of a mark, 0 to 1; 0 lists every candidate. Default: ``self.threshold``.
+
+        Returns
+        -------
+        tuple of Mark
+            The most suspicious first, in coordinates of the stored image. Empty as well where no breast is found.
+
+        Raises
+        ------
+        NotAnalysed
+            The spacing is not known: without it nothing tells a mass from a calcification.
+        """
+        if spacing is None:
+            raise NotAnalysed("The pixel spacing is not known, and sizes decide what is looked for.")
+        breast = find_breast(pixels, position=view.position, spacing=spacing)
+        if breast is None:
+            return ()
+        marks = [
+            *(_mass_mark(candidate, breast) for candidate in find_candidates(breast, self._network)),
+            *(_cluster_mark(cluster, breast) for cluster in find_clusters(pixels, breast)),
+        ]
+        least = self.threshold if threshold is None else threshold
+        reported = [mark for mark in marks if mark.suspicion >= least]
+        return tuple(sorted(reported, key=lambda mark: (-mark.suspicion, mark.kind, mark.center_cr[::-1])))
+
+
+def _mass_mark(candidate: Candidate, breast: Breast) -> Mark:
+    return Mark(
+        kind=Kind.MASS,
+        center_cr=breast.placement.to_image(*candidate.center_mm),
+        outline_cr=_in_image(rim_corners(candidate.center_mm, candidate.rim_mm, limits_mm=_limits(breast)), breast),
+        suspicion=1.0 / (1.0 + math.exp(_USUAL_LOG_ODDS - candidate.log_odds)),
+    )
+
+
+def _cluster_mark(cluster: Cluster, breast: Breast) -> Mark:
+    outline = hull_corners(cluster.places_mm, margin_mm=_CLUSTER_MARGIN_MM, limits_mm=_limits(breast))
+    return Mark(
+        kind=Kind.CALCIFICATION_CLUSTER,
+        center_cr=breast.placement.to_image(*map(float, cluster.places_mm.mean(axis=0))),
+        outline_cr=_in_image(outline, breast),
+        suspicion=1.0 - 0.5 ** (cluster.strength / _USUAL_STRENGTH),
+        calcifications_cr=_in_image(cluster.places_mm, breast),
+    )
+
+
+def _limits(breast: Breast) -> Points:
+    """The least and the greatest (column, row) of the stored image, mm on the coarse grid."""
+    place = breast.placement
+    width, height = place.columns * place.spacing.column_mm, place.rows * place.spacing.row_mm
+    return np.array([[-place.first_column_mm, 0.0], [width - place.first_column_mm, height]])
+
+
+def _in_image(points_mm: Points, breast: Breast) -> tuple[PointCR, ...]:
+    return tuple(breast.placement.to_image(float(column), float(row)) for column, row in points_mm)

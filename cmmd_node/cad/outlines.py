@@ -1,0 +1,108 @@
+"""Outlines of what was found: simple polygons, in mm on the coarse grid of `breast`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+
+from cmmd_node.cad.breast import GRID_MM, Field
+
+Points = NDArray[np.float64]
+"""Shape (n, 2): (column, row), mm."""
+
+ANGLES: Final = 48
+_STEP_MM: Final = 0.4
+_RADII: Final = np.arange(1.2, 24.0, _STEP_MM)
+
+
+def rims(image: Field, centers_mm: Points, radii_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rims of bright, roughly round things.
+
+    The rim is the way around the centre along which brightness falls most steeply outwards, found by dynamic
+    programming in polar coordinates; so it is star-shaped about the centre and never crosses itself.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, float32, shape (rows, columns)
+        The coarse grid.
+    centers_mm : numpy.ndarray, shape (n, 2)
+    radii_mm : numpy.ndarray, shape (n,)
+        About how large each is.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, ANGLES)
+        Distance of the rim from the centre at ANGLES even angles, mm.
+    """
+    turn = 2.0 * np.pi * np.arange(ANGLES) / ANGLES
+    directions = np.stack([np.cos(turn), np.sin(turn)])  # (2, angles)
+    along = centers_mm[:, :, None, None] + directions[None, :, :, None] * _RADII
+    smooth = ndimage.uniform_filter(image, 3, mode="nearest")
+    columns, rows = (along / GRID_MM - 0.5).swapaxes(0, 1)
+    levels = ndimage.map_coordinates(smooth, [rows, columns], order=1, mode="nearest")  # (n, angles, radii)
+
+    reach = 3
+    fall = np.zeros_like(levels)
+    fall[..., reach:-reach] = levels[..., : -2 * reach] - levels[..., 2 * reach :]
+    fall /= fall.max(axis=(1, 2), keepdims=True) + 1e-6
+    ratio = np.log(_RADII[None, :] / radii_mm[:, None])
+    gain = fall - 0.9 * np.square(ratio)[:, None, :]
+    gain[..., :reach] = gain[..., -reach:] = -10.0
+
+    path = _best_way_round(gain)
+    rim: NDArray[np.float64] = ndimage.uniform_filter1d(_RADII[path], 3, axis=1, mode="wrap")
+    return rim
+
+
+def _best_way_round(gain: NDArray[np.float64]) -> NDArray[np.intp]:
+    """For each of n tables (angles, radii) the radius at each angle that gains most, with steps of at most one.
+
+    The way goes round twice, and the middle turn is kept: there it has forgotten where it began.
+    """
+    count, angles, radii = gain.shape
+    total = np.zeros((count, radii))
+    came_from = np.zeros((2 * angles, count, radii), np.intp)
+    step_cost = np.array([0.08, 0.0, 0.08])[:, None, None]
+    for turn in range(2 * angles):
+        padded = np.pad(total, ((0, 0), (1, 1)), constant_values=-np.inf)
+        ways = np.stack([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]]) - step_cost
+        best = ways.argmax(axis=0)
+        came_from[turn] = np.arange(radii) + best - 1
+        total = np.take_along_axis(ways, best[None], axis=0)[0] + gain[:, turn % angles]
+    path = np.empty((count, 2 * angles), np.intp)
+    here = total.argmax(axis=1)
+    for turn in range(2 * angles - 1, -1, -1):
+        path[:, turn] = here
+        here = came_from[turn, np.arange(count), here]
+    half = angles // 2
+    return np.roll(path[:, half : half + angles], half, axis=1)
+
+
+def rim_corners(center_mm: tuple[float, float], rim_mm: NDArray[np.float64], *, limits_mm: Points) -> Points:
+    """The corners of a rim, drawn in towards the centre where they would lie outside of limits_mm.
+
+    Parameters
+    ----------
+    limits_mm : numpy.ndarray, shape (2, 2)
+        The least and the greatest (column, row).
+    """
+    turn = 2.0 * np.pi * np.arange(rim_mm.size) / rim_mm.size
+    offsets = np.stack([np.cos(turn), np.sin(turn)], axis=1) * rim_mm[:, None]
+    center = np.asarray(center_mm)
+    room = np.where(offsets > 0.0, limits_mm[1] - center, center - limits_mm[0])
+    shrink = np.minimum(1.0, (room / np.maximum(np.abs(offsets), 1e-9)).min(axis=1))
+    corners: Points = center + offsets * shrink[:, None]
+    return corners
+
+
+def hull_corners(points_mm: Points, *, margin_mm: float, limits_mm: Points) -> Points:
+    """Corners of the convex hull of discs of margin_mm around the points, cut at limits_mm."""
+    turn = 2.0 * np.pi * np.arange(8) / 8
+    ring = margin_mm * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    around = np.clip((points_mm[:, None, :] + ring).reshape(-1, 2), limits_mm[0], limits_mm[1])
+    corners: Points = around[ConvexHull(around).vertices]
+    return corners
