@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -42,6 +43,8 @@ _FORM = {
     "DA": re.compile(r"[0-9]{8}"),
     "TM": re.compile(r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6})?)?)?"),
 }
+#: Categories of control characters and of halves of characters; zero-width joiners belong to some scripts.
+_UNREADABLE = {"Cc", "Cs"}
 _ASCII_ONLY = {"", "ISO_IR 6", "ISO 2022 IR 6"}
 
 
@@ -65,7 +68,7 @@ def text(ds: Dataset, keyword: str) -> str:
 
 def fits(words: str, vr: str) -> bool:
     """Tell whether words are a single value of a Value Representation (PS3.5 6.2)."""
-    if not words.isprintable() or "\\" in words or "\ufffd" in words:
+    if "\\" in words or "\ufffd" in words or any(unicodedata.category(letter) in _UNREADABLE for letter in words):
         return False
     if vr == "PN":
         groups = words.split("=")
@@ -123,7 +126,7 @@ def identity(study_instance_uid: str, images: Sequence[Dataset]) -> Dataset:
     studies = {str(raw(ds, "StudyInstanceUID")) for ds in images}
     if studies != {study_instance_uid}:
         raise InvalidResult(f"study {study_instance_uid}: its images belong to {len(studies)} studies, not just to it")
-    patients = {text(ds, "PatientID") for ds in images} - {""}
+    patients = {str(raw(ds, "PatientID") or "").strip() for ds in images} - {""}
     if len(patients) > 1:
         raise InvalidResult(f"study {study_instance_uid}: its images name {len(patients)} patients, one is wanted")
     found = Dataset()

@@ -37,9 +37,11 @@ def write_results(result: StudyResult, images: Sequence[Dataset], round_: Round)
     InvalidResult
         The images belong to several patients or another study, or an object fails the template check.
     ValueError
-        There is no image, or the result speaks of an image that is not among them.
+        There is no image, the result speaks of an image that is not among them, or the round is of another study.
     """
     headers = {str(ds.SOPInstanceUID): ds for ds in sorted(images, key=lambda ds: str(ds.SOPInstanceUID))}
+    if result.study_instance_uid != round_.study_instance_uid:
+        raise ValueError(f"result of study {result.study_instance_uid} in a round of {round_.study_instance_uid}")
     unknown = {view.sop_instance_uid for view in result.views} - headers.keys()
     if unknown or not headers:
         raise ValueError(f"study {result.study_instance_uid}: {len(headers)} headers, {len(unknown)} images without")

@@ -82,14 +82,15 @@ def model_uid(model: Model) -> str:
     return derived_uid("model", name=model.name, version=model.version, digest=model.digest)
 
 
-def tracking_uid(round_: Round, sop_instance_uid: str, mark: Mark) -> str:
-    """Tracking UID of a mark: one place on one image in one round, in whatever form it is written."""
+def tracking_uid(round_: Round, sop_instance_uid: str, mark: Mark, number: int) -> str:
+    """Tracking UID of the n-th mark on one image in one round, in whatever form it is written."""
     return derived_uid(
         "tracking",
         node=round_.node_uid,
         study=round_.study_instance_uid,
         round=round_.number,
         image=sop_instance_uid,
+        number=number,
         kind=mark.kind.value,
         points=tuple((float(column), float(row)) for column, row in (mark.center_cr, *mark.outline_cr)),
     )
@@ -102,12 +103,12 @@ def findings_of(round_: Round, sop_instance_uid: str, view: View, marks: Sequenc
     """
     count: Counter[Kind] = Counter()
     findings = []
-    for mark in marks:
+    for number, mark in enumerate(marks, start=1):
         count[mark.kind] += 1
         findings.append(
             Finding(
                 sop_instance_uid=sop_instance_uid,
-                tracking_uid=tracking_uid(round_, sop_instance_uid, mark),
+                tracking_uid=tracking_uid(round_, sop_instance_uid, mark, number),
                 tracking_id=f"{view} {_WORDS[mark.kind]} {count[mark.kind]}",
                 mark=mark,
             )

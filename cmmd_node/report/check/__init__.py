@@ -1,6 +1,7 @@
 """Our own check of outgoing objects: nothing leaves that it finds a fault with.
 
-The rules stand in tables of their own and share no code with the writers. It is stricter than the standard where our
+The rules stand in tables of their own, apart from the codes that the writers use; both read a peer's header with
+:mod:`cmmd_node.report.header`. It is stricter than the standard where our
 objects never use a freedom, such as a code outside an extensible value set.
 """
 
@@ -43,7 +44,7 @@ def check_object(ds: Dataset, images: Sequence[Dataset] = ()) -> list[Fault]:
         return [Fault(rule="PS3.4 B.5", path="SOPClassUID", message=f"{found} is not a class that is checked here")]
     faults = [*attribute_faults(ds), *text_faults(ds)]
     if ds.SOPClassUID == SegmentationStorage:
-        return [*faults, *segmentation_faults(ds)]
+        return [*faults, *segmentation_faults(ds, images)]
     templates = ds.get("ContentTemplateSequence") or ()
     if [(item.get("MappingResource"), item.get("TemplateIdentifier")) for item in templates] != [("DCMR", "4000")]:
         message = "the root template is not DCMR 4000"

@@ -92,8 +92,8 @@ _ENUMERATED = {
 }
 _OF_CLASS_VALUE = {MammographyCADSRStorage: "SR", SegmentationStorage: "SEG"}
 
-LENGTH = {"LO": 64, "SH": 16, "CS": 16, "UI": 64, "AE": 16, "ST": 1024, "DS": 16, "IS": 12}
-FORM = {
+_LENGTH = {"LO": 64, "SH": 16, "CS": 16, "UI": 64, "AE": 16, "ST": 1024, "DS": 16, "IS": 12}
+_FORM = {
     "UI": re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*"),
     "DA": re.compile(r"[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"),
     "TM": re.compile(r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6})?)?)?"),
@@ -129,7 +129,7 @@ def _fault(keyword: str, message: str) -> Fault:
 def _form_faults(ds: Dataset) -> Iterator[Fault]:
     for element in ds.iterall():
         values = element.value if isinstance(element.value, MultiValue | list) else [element.value]
-        for value in map(str, values if element.VR in {*LENGTH, *FORM} and element.value is not None else ()):
-            wrong_form = element.VR in FORM and value and not FORM[element.VR].fullmatch(value)
-            if wrong_form or len(value) > LENGTH.get(element.VR, len(value)):
+        for value in map(str, values if element.VR in {*_LENGTH, *_FORM} and element.value is not None else ()):
+            wrong_form = element.VR in _FORM and value and not _FORM[element.VR].fullmatch(value)
+            if wrong_form or len(value) > _LENGTH.get(element.VR, len(value)):
                 yield Fault(rule=f"PS3.5 6.2 {element.VR}", path=element.keyword, message="has a value of wrong form")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from pydicom.dataset import Dataset
 
-from cmmd_node.report.check.attributes import FORM
-from cmmd_node.report.check.faults import Fault, Node, code_key
+from cmmd_node.report import header
+from cmmd_node.report.check.faults import Fault, Node
 from cmmd_node.report.check.tree import is_library_image, referenced_uid
 from cmmd_node.report.check.value_sets import VALUE_SETS
 
@@ -36,19 +36,15 @@ def library_faults(root: Node, images: Sequence[Dataset]) -> Iterator[Fault]:
 def _expected(ds: Dataset) -> dict[str, str]:
     """What the rows without a unit must say; attributes that the standard cannot express have none."""
     values = {}
-    if ds.get("ImageLaterality") in _SIDE:
-        values["111027"] = _SIDE[ds.ImageLaterality]
-    view = code_key(ds, "ViewCodeSequence")
-    if view in VALUE_SETS["CID 4014"]:
-        values["111031"] = view[0]
-    orientation = ds.get("PatientOrientation") or ""
-    if len(orientation) == 2 and all(part and set(part) <= set("APRLHF") for part in orientation):
-        values["111044"], values["111043"] = str(orientation[0]), str(orientation[1])
-    for concept, keyword in _TIMES.items():
-        words = str(ds.get(keyword) or "")
-        if FORM["DA" if keyword.endswith("Date") else "TM"].fullmatch(words):
-            values[concept] = words
-    return values
+    side = header.text(ds, "ImageLaterality")
+    if side in _SIDE:
+        values["111027"] = _SIDE[side]
+    for view, _ in header.coded(ds, "ViewCodeSequence")[:1]:
+        if (view.value, view.scheme_designator) in VALUE_SETS["CID 4014"]:
+            values["111031"] = view.value
+    values.update(zip(("111044", "111043"), header.patient_orientation(ds) or (), strict=False))
+    values.update({concept: header.text(ds, keyword) for concept, keyword in _TIMES.items()})
+    return {concept: value for concept, value in values.items() if value}
 
 
 def _plain(node: Node) -> str:
@@ -58,9 +54,11 @@ def _plain(node: Node) -> str:
 
 def _spacing_faults(entry: Node, written: dict[str, Node], ds: Dataset) -> Iterator[Fault]:
     """Rows 11 and 12: the first value of the attribute lies between rows, so it is the vertical one."""
-    spacing: Any = ds.get("ImagerPixelSpacing") or ds.get("PixelSpacing") or ()
-    for row, concept, value in zip((12, 11), ("111066", "111026"), spacing, strict=False):
-        found = written[concept].ds.MeasuredValueSequence[0].NumericValue if concept in written else None
-        if found != value and value > 0:
+    spacing = header.numbers(ds, "ImagerPixelSpacing", 2) or header.numbers(ds, "PixelSpacing", 2)
+    if not spacing or min(spacing) <= 0:
+        return
+    for row, concept, value in zip((12, 11), ("111066", "111026"), spacing, strict=True):
+        found = float(written[concept].ds.MeasuredValueSequence[0].NumericValue) if concept in written else 0.0
+        if not math.isclose(found, value, rel_tol=1e-9):
             message = f"{concept} DCM is {found}, the image has {value}"
             yield Fault(rule=f"TID 4020 row {row}", path=entry.path, message=message)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pydicom.dataset import Dataset
 
-from cmmd_node.report.check.faults import Fault
+from cmmd_node.report.check.faults import Fault, code_key
 
+#: Category and type of what a segment may show (CID 7150, 7151 and the finding codes of CID 6014).
+_PROPERTIES = {
+    (("49755003", "SCT"), ("4147007", "SCT")),  # abnormal structure, mass
+    (("49755003", "SCT"), ("129769006", "SCT")),  # abnormal structure, calcification cluster
+}
 _SEGMENT = (
     "SegmentLabel",
     "SegmentAlgorithmType",
@@ -19,8 +24,14 @@ _SEGMENT = (
 )
 
 
-def segmentation_faults(ds: Dataset) -> Iterator[Fault]:
-    """Check a binary segmentation of one single-frame image."""
+def segmentation_faults(ds: Dataset, images: Sequence[Dataset]) -> Iterator[Fault]:
+    """Check a binary segmentation of one single-frame image.
+
+    Parameters
+    ----------
+    images
+        Headers of the images that it may be about, as far as they are known: the mask has the size of its image.
+    """
     segments = list(ds.get("SegmentSequence") or ())
     frames = list(ds.get("PerFrameFunctionalGroupsSequence") or ())
     yield from _segment_faults(segments)
@@ -34,7 +45,7 @@ def segmentation_faults(ds: Dataset) -> Iterator[Fault]:
     packed = (len(frames) * int(ds.get("Rows") or 0) * int(ds.get("Columns") or 0) + 7) // 8
     if len(ds.get("PixelData") or b"") != packed + packed % 2:
         yield _fault("PixelData", f"has {len(ds.get('PixelData') or b'')} bytes, not {packed + packed % 2}")
-    yield from _reference_faults(ds, frames)
+    yield from _reference_faults(ds, frames, images)
 
 
 def _segment_faults(segments: list[Dataset]) -> Iterator[Fault]:
@@ -44,6 +55,11 @@ def _segment_faults(segments: list[Dataset]) -> Iterator[Fault]:
         for keyword in _SEGMENT:
             if not segment.get(keyword):
                 yield _fault(keyword, f"is missing or empty in segment {number}")
+        category = code_key(segment, "SegmentedPropertyCategoryCodeSequence")
+        kind = code_key(segment, "SegmentedPropertyTypeCodeSequence")
+        if (category, kind) not in _PROPERTIES:
+            message = f"{category[0]} with type {kind[0]} is nothing that segment {number} may show"
+            yield _fault("SegmentedPropertyCategoryCodeSequence", message)
     tracking = [segment.get("TrackingUID") for segment in segments]
     if len(set(tracking)) != len(tracking):
         yield _fault("TrackingUID", "two segments have the same one")
@@ -60,7 +76,7 @@ def _frame_faults(ds: Dataset, frames: list[Dataset], segments: int) -> Iterator
         yield _fault("ReferencedSegmentNumber", f"frames show segments {shown}, wanted is each of {segments} once")
 
 
-def _reference_faults(ds: Dataset, frames: list[Dataset]) -> Iterator[Fault]:
+def _reference_faults(ds: Dataset, frames: list[Dataset], images: Sequence[Dataset]) -> Iterator[Fault]:
     listed = {
         str(reference.get("ReferencedSOPInstanceUID", ""))
         for series in ds.get("ReferencedSeriesSequence") or ()
@@ -75,6 +91,10 @@ def _reference_faults(ds: Dataset, frames: list[Dataset]) -> Iterator[Fault]:
             yield _fault("ReferencedSeriesSequence", "does not list the image that a frame was made from")
     if len(listed) != 1:
         yield _fault("ReferencedSeriesSequence", f"lists {len(listed)} images, one is wanted")
+    for image in images:
+        size = image.get("Rows"), image.get("Columns")
+        if str(image.SOPInstanceUID) in listed and size != (ds.get("Rows"), ds.get("Columns")):
+            yield _fault("Rows", f"rows and columns are not those of the image, {size}")
 
 
 def _group(ds: Dataset, frame: Dataset, keyword: str) -> Dataset:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from pydicom.dataset import Dataset
 
+from cmmd_node.report import header
 from cmmd_node.report.check.faults import Fault, Node
 
 _RULE = "PS3.3 A.35.5"
@@ -41,6 +43,7 @@ _VALUE_ATTRIBUTE = {
     "IMAGE": "ReferencedSOPSequence",
     "CONTAINER": "ContinuityOfContent",
 }
+_TEXTUAL = {"LO", "SH", "PN", "UT", "ST", "LT", "UC"}
 #: Least and most pairs of each graphic type (PS3.3 C.18.6).
 _PAIRS = {
     "POINT": (1, 1),
@@ -50,6 +53,7 @@ _PAIRS = {
     "ELLIPSE": (4, 4),
 }
 _SIZE = (("110911", "DCM"), ("110910", "DCM"))  # Pixel Data Columns, Rows
+_Size: TypeAlias = tuple[float | None, float | None]  # columns, rows
 _IMAGE_LIBRARY = ("111028", "DCM")
 
 
@@ -62,7 +66,7 @@ def tree_faults(root: Node, images: Sequence[Dataset]) -> Iterator[Fault]:
         Headers of the images that the document is about, as far as they are known: their size bounds coordinates.
     """
     items = {node.position: node for node in root.walk()}
-    sizes = {str(ds.SOPInstanceUID): (ds.get("Columns"), ds.get("Rows")) for ds in images}
+    sizes = {str(ds.SOPInstanceUID): _header_size(ds) for ds in images}
     for node in items.values():
         yield from _relation_faults(node, items)
         if node.target is None:
@@ -127,7 +131,7 @@ def _value_faults(node: Node) -> Iterator[Fault]:
 
 
 def _coordinate_faults(
-    node: Node, items: Mapping[tuple[int, ...], Node], sizes: Mapping[str, tuple[int | None, int | None]]
+    node: Node, items: Mapping[tuple[int, ...], Node], sizes: Mapping[str, _Size]
 ) -> Iterator[Fault]:
     rule = "PS3.3 C.18.6"
     kind = str(node.ds.get("GraphicType", ""))
@@ -156,7 +160,12 @@ def _inside(kind: str, numbers: Sequence[float], columns: float, rows: float) ->
     return all(0 <= value <= (rows if index % 2 else columns) for index, value in enumerate(bounded))
 
 
-def _library_size(image: Node) -> tuple[float | None, float | None]:
+def _header_size(ds: Dataset) -> _Size:
+    columns, rows = header.numbers(ds, "Columns", 1), header.numbers(ds, "Rows", 1)
+    return (columns[0], rows[0]) if columns and rows else (None, None)
+
+
+def _library_size(image: Node) -> _Size:
     found = {child.name: child.ds for child in image.children}
     columns, rows = (found[name].MeasuredValueSequence[0].NumericValue if name in found else None for name in _SIZE)
     return columns, rows
@@ -175,16 +184,18 @@ def _evidence_faults(root: Node) -> Iterator[Fault]:
             yield _fault(node, f"{referenced_uid(node) or 'an object'} is in no evidence sequence", "PS3.3 C.17.2")
 
 
-def text_faults(ds: Dataset, path: str = "") -> Iterator[Fault]:
-    """Find characters that do not belong into any object: undeclared, invisible or unreadable ones."""
+def text_faults(ds: Dataset) -> Iterator[Fault]:
+    """Find characters that do not belong into an object of ours: undeclared, unreadable, or invisible in a meaning."""
     declared = ds.get("SpecificCharacterSet") == "ISO_IR 192"
     for element in ds.iterall():
-        if element.VR in {"LO", "SH", "PN", "UT", "ST", "LT", "UC"}:
-            words = str(element.value)
-            odd = [letter for letter in words if unicodedata.category(letter) in {"Cc", "Cf"} or letter == "\ufffd"]
-            if odd:
-                message = f"holds the invisible or unreadable character {odd[0]!r}"
-                yield Fault(rule="PS3.5 6.1", path=path or element.keyword, message=message)
-            if not declared and not words.isascii():
-                message = "is not ASCII, and the character set is not ISO_IR 192"
-                yield Fault(rule="PS3.3 C.12.1", path=path or element.keyword, message=message)
+        if element.VR not in _TEXTUAL:
+            continue
+        words = str(element.value)
+        unwanted = {"Cc", "Cf"} if element.keyword == "CodeMeaning" else {"Cc"}
+        odd = [letter for letter in words if unicodedata.category(letter) in unwanted or letter == "\ufffd"]
+        if odd:
+            message = f"holds the character {odd[0]!r}"
+            yield Fault(rule="PS3.5 6.1", path=element.keyword, message=message)
+        if not declared and not words.isascii():
+            message = "is not ASCII, and the character set is not ISO_IR 192"
+            yield Fault(rule="PS3.3 C.12.1", path=element.keyword, message=message)
