@@ -205,6 +205,11 @@ class Settings(BaseSettings):
         return self.node.database_url or f"sqlite:///{self.node.data_dir.absolute() / 'index.sqlite'}"
 
     @property
+    def own_host(self) -> str:
+        """Where this machine reaches its own receiver."""
+        return "127.0.0.1" if self.receive.host in {"", "0.0.0.0", "::"} else self.receive.host
+
+    @property
     def check_peer(self) -> PeerSettings:
         """The stand-in of ``check``: gets the results of the exams it sent itself, and no others."""
         return PeerSettings(

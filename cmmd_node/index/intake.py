@@ -55,15 +55,16 @@ def indexed_paths(connection: Connection) -> set[str]:
 
 
 def record_instance(connection: Connection, new: NewInstance) -> int | None:
-    """Insert the instance; the number of the round that it opens, None when it joins one or its study is stopped.
+    """Insert the instance; the number of the round that it opens, None when it joins one that settles.
 
     Raises
     ------
     sqlalchemy.exc.IntegrityError
         The SOP Instance UID has a row already: a twin was faster.
     """
+    identity = _lock_study(connection, new)
     now = now_ms()
-    identity = _lock_study(connection, new, now)
+    number, opened = _round_of(connection, new, now)
     connection.execute(
         insert(instance).values(
             sop_instance_uid=new.sop_instance_uid,
@@ -77,6 +78,7 @@ def record_instance(connection: Connection, new: NewInstance) -> int | None:
             digest=new.digest,
             source=new.source,
             received_ms=now,
+            round_number=number,
         )
     )
     conflict = _conflict(identity, new)
@@ -86,32 +88,7 @@ def record_instance(connection: Connection, new: NewInstance) -> int | None:
             .where(study.c.study_instance_uid == new.study_instance_uid, study.c.identity_conflict.is_(None))
             .values(identity_conflict=conflict)
         )
-    joined = connection.execute(
-        update(round_)
-        .where(round_.c.study_instance_uid == new.study_instance_uid, round_.c.state == RoundState.SETTLING)
-        .values(last_received_ms=now)
-    )
-    if joined.rowcount:
-        return None
-    number = (
-        1
-        + connection.execute(
-            select(func.coalesce(func.max(round_.c.number), 0)).where(
-                round_.c.study_instance_uid == new.study_instance_uid
-            )
-        ).scalar_one()
-    )
-    connection.execute(
-        insert(round_).values(
-            study_instance_uid=new.study_instance_uid,
-            number=number,
-            state=RoundState.SETTLING,
-            source=new.source,
-            first_received_ms=now,
-            last_received_ms=now,
-        )
-    )
-    return int(number)
+    return number if opened else None
 
 
 def record_collision(connection: Connection, *, path: str, sop_instance_uid: str, digest: str, source: str) -> None:
@@ -123,7 +100,34 @@ def record_collision(connection: Connection, *, path: str, sop_instance_uid: str
     )
 
 
-def _lock_study(connection: Connection, new: NewInstance, now: int) -> tuple[str, str, str]:
+def _round_of(connection: Connection, new: NewInstance, now: int) -> tuple[int, bool]:
+    """The number of the round that takes the instance, and whether it had to be opened."""
+    settling = connection.execute(
+        update(round_)
+        .where(round_.c.study_instance_uid == new.study_instance_uid, round_.c.state == RoundState.SETTLING)
+        .values(last_received_ms=now)
+        .returning(round_.c.number)
+    ).scalar_one_or_none()
+    if settling is not None:
+        return settling, False
+    latest = connection.execute(
+        select(func.max(round_.c.number)).where(round_.c.study_instance_uid == new.study_instance_uid)
+    ).scalar_one()
+    number = (latest or 0) + 1
+    connection.execute(
+        insert(round_).values(
+            study_instance_uid=new.study_instance_uid,
+            number=number,
+            state=RoundState.SETTLING,
+            source=new.source,
+            first_received_ms=now,
+            last_received_ms=now,
+        )
+    )
+    return number, True
+
+
+def _lock_study(connection: Connection, new: NewInstance) -> tuple[str, str, str]:
     """Make the study's row or find it, locked until the transaction ends; its patient id, name and birth date."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     connection.execute(
@@ -133,7 +137,7 @@ def _lock_study(connection: Connection, new: NewInstance, now: int) -> tuple[str
             patient_id=new.patient_id,
             patient_name=new.patient_name,
             patient_birth_date=new.patient_birth_date,
-            created_ms=now,
+            created_ms=now_ms(),
         )
         .on_conflict_do_nothing()
     )

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -66,6 +78,7 @@ instance = Table(
     Column("digest", String(64), nullable=False),
     Column("source", String(64), nullable=False),
     Column("received_ms", BigInteger, nullable=False),
+    Column("round_number", Integer, nullable=False),
 )
 
 #: Objects refused because their SOP Instance UID is kept with other bytes; for a person to look at.
@@ -143,13 +156,13 @@ delivery = Table(
     UniqueConstraint("study_instance_uid", "number", "peer"),
 )
 
-#: The results of a delivery that the peer has answered for good: `status` is its C-STORE status.
+#: The results of a delivery that the peer has answered for good: stored, or refused.
 delivered = Table(
     "delivered",
     metadata,
     Column("delivery_id", Integer, ForeignKey("delivery.id"), primary_key=True),
     Column("sop_instance_uid", String(64), ForeignKey("result.sop_instance_uid"), primary_key=True),
-    Column("status", Integer, nullable=False),
+    Column("stored", Boolean, nullable=False),
     Column("answered_ms", BigInteger, nullable=False),
 )
 

@@ -3,7 +3,7 @@
 C-STORE (and everything else that brings instances in) writes here. A spool file becomes an object in this order: its
 bytes are synced, it is renamed, its directory is synced, one transaction commits its row with the durable work that
 follows from it; only then is it promised to the sender. A crash between any two of these leaves something that
-`sweep` clears up, never something that was promised and is gone.
+`sweep` and `adopt` clear up, never something that was promised and is gone.
 """
 
 from __future__ import annotations
@@ -149,16 +149,17 @@ class Spool:
 
 
 class Inbox:
-    """Spool and store of one data_dir; safe to use from many threads, and from several processes on one data_dir."""
+    """Spool and store of one receiver; safe to use from many threads, and beside other receivers on one data_dir."""
 
-    def __init__(self, settings: Settings, index: Index, client: DBOSClient) -> None:
+    def __init__(self, settings: Settings, index: Index, client: DBOSClient, *, number: int = 0) -> None:
         self._root = settings.node.data_dir.absolute()
+        self._spool = self._root / "spool" / str(number)
         self._index = index
         self._client = client
         self._limit = settings.receive.object_limit_mb * 1_000_000
         self._reserve = settings.receive.reserve_mb * 1_000_000
         self._broken: str | None = None
-        for directory in (self._root, *(self._root / name for name in ("spool", "objects", "quarantine"))):
+        for directory in (self._spool, self._root / "objects", self._root / "quarantine"):
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         for shard in _SHARDS:
             (self._root / "objects" / shard).mkdir(mode=0o750, exist_ok=True)
@@ -186,7 +187,7 @@ class Inbox:
         if refusal is not None:
             raise OutOfResources(refusal)
         return Spool(
-            self._root / "spool" / secrets.token_hex(16),
+            self._spool / secrets.token_hex(16),
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,
             transfer_syntax_uid=transfer_syntax_uid,
@@ -212,14 +213,17 @@ class Inbox:
             spool.discard()
 
     def sweep(self) -> None:
-        """Clear up after a crash, while no association is open: nothing of this was ever promised.
-
-        Spool files go. A final file without a row is complete, since it was synced before it got its name: it is
-        indexed, or put aside when it cannot be read.
-        """
-        for path in (self._root / "spool").iterdir():
+        """Remove what a crash left in this receiver's spool: nothing of it was ever promised."""
+        for path in self._spool.iterdir():
             path.unlink(missing_ok=True)
             logger.info("removed an unfinished object from the spool")
+
+    def adopt(self) -> None:
+        """Index final files that have no row, while no receiver runs.
+
+        They are complete, since they were synced before they got their names; their senders never got an answer. What
+        cannot be read is put aside.
+        """
         with self._index.read() as connection:
             known = indexed_paths(connection)
         for path in sorted((self._root / "objects").glob("*/*.dcm")):
@@ -229,7 +233,7 @@ class Inbox:
     def _adopt(self, path: Path) -> None:
         """Take in a complete file whose sender never got an answer."""
         try:
-            found = Spool.reopen(path, self._root / "spool" / secrets.token_hex(16))
+            found = Spool.reopen(path, self._spool / secrets.token_hex(16))
             self.keep(found, source="recovered")
         except (RefusedInstance, InvalidDicomError, AttributeError, ValueError) as error:
             os.rename(path, self._root / "quarantine" / path.name)  # noqa: PTH104 - the random name cannot be taken

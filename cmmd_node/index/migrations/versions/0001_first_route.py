@@ -72,7 +72,7 @@ def upgrade() -> None:
         "delivered",
         sa.Column("delivery_id", sa.Integer(), nullable=False),
         sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("stored", sa.Boolean(), nullable=False),
         sa.Column("answered_ms", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_delivered_delivery_id")),
         sa.ForeignKeyConstraint(
@@ -93,6 +93,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("source", sa.String(length=64), nullable=False),
         sa.Column("received_ms", sa.BigInteger(), nullable=False),
+        sa.Column("round_number", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["study_instance_uid"], ["study.study_instance_uid"], name=op.f("fk_instance_study_instance_uid")
         ),

@@ -1,0 +1,306 @@
+"""The command ``cmmd-node``: one verb for each thing an operator does.
+
+Results go to standard output (``--json`` for machines), logs to standard error. Exit status 0: done, 1: the work
+failed, 2: wrong usage or configuration; then one sentence, no traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cmmd_node import __version__
+from cmmd_node.errors import NodeError, SettingsError, StartRefused
+from cmmd_node.settings import load_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A DICOM node for mammography CAD. Research software, not a medical device.",
+)
+deliveries_app = typer.Typer(help="What is on the way to the peers, and what is stuck.", invoke_without_command=True)
+config_app = typer.Typer(no_args_is_help=True, help="The effective configuration.")
+app.add_typer(deliveries_app, name="deliveries")
+app.add_typer(config_app, name="config")
+
+out = Console(highlight=False, soft_wrap=True)
+progress = Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Configuration file; default: the one CMMD_NODE_CONFIG names.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+def main() -> None:
+    """Entry point: errors of ours become one sentence and an exit status."""
+    try:
+        app(prog_name="cmmd-node")
+    except NodeError as error:
+        progress.print(f"cmmd-node: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, SettingsError | StartRefused) else 1)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def demo(
+    data_dir: Annotated[Path, typer.Option(help="Where the demo keeps its node and what its PACS received.")] = Path(
+        "cmmd-node-demo"
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Send a phantom exam through the front door and back, everything on loopback with the embedded database."""
+    from cmmd_node.demo import run_demo  # noqa: PLC0415 - each command loads what it needs
+
+    with progress.status("starting the node") as status:
+        came_back = run_demo(data_dir, tell=status.update)
+    _print_round_trip(came_back, as_json)
+
+
+@app.command()
+def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Prove a running node's health by traffic: a C-ECHO, a phantom exam, its CAD SR back."""
+    from cmmd_node.demo import run_check  # noqa: PLC0415
+
+    settings = load_settings(config)
+    with progress.status("echo") as status:
+        came_back = run_check(settings, tell=status.update)
+    _print_round_trip(came_back, as_json)
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    role: Annotated[str, typer.Option(help="all, or one of receive, work and web.")] = "all",
+    number: Annotated[int, typer.Option(hidden=True)] = 0,
+    supervised: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Run the node until it is told to stop."""
+    from cmmd_node.serve import ROLES, run_role, supervise  # noqa: PLC0415
+
+    if role not in ("all", *ROLES):
+        raise typer.BadParameter(f"{role} is none of all, {', '.join(ROLES)}", param_hint="--role")
+    settings = load_settings(config)
+    _log(role)
+    if role == "all":
+        supervise(settings, config, ROLES)
+    elif role == "receive" and settings.receive.processes > 1 and not supervised:
+        supervise(settings, config, (role,))
+    else:
+        run_role(settings, role, number=number, supervised=supervised)
+
+
+@app.command()
+def analyze(
+    paths: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Where the results go.")],
+    config: ConfigOption = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Report marks from this suspicion; 0: every candidate.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The route without the network: DICOM in, CAD SR and SEG files out."""
+    from cmmd_node.analyze import analyze_files  # noqa: PLC0415
+
+    settings = load_settings(config)
+    _log("analyze", level=logging.WARNING)
+    with progress.status("analysing"):
+        answer = analyze_files(paths, out_dir, settings.cad, threshold=threshold)
+    if as_json:
+        _print_json(answer)
+    else:
+        _print_answer(answer)
+    if answer["skipped"] or any(study["outcome"] == "failed" for study in answer["studies"]):
+        raise typer.Exit(1)
+
+
+@app.command()
+def send(
+    paths: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them.")],
+    to: Annotated[str, typer.Option("--to", help="Name of a configured peer.")],
+    config: ConfigOption = None,
+) -> None:
+    """Send files to a configured destination by C-STORE."""
+    from cmmd_node.deliver import Outgoing, Verdict, verdict_of  # noqa: PLC0415
+    from cmmd_node.deliver import send as store  # noqa: PLC0415
+    from cmmd_node.files import files_below  # noqa: PLC0415
+
+    settings = load_settings(config)
+    peer = next((one for one in settings.peer if one.name == to), None)
+    if peer is None or not peer.port:
+        raise SettingsError(f"no peer {to} with a host and port is configured")
+    outgoing = [Outgoing.from_file(path) for path in files_below(paths)]
+    failed = 0
+    for answer in store(
+        outgoing,
+        host=peer.host,
+        port=peer.port,
+        called_ae_title=peer.ae_title,
+        calling_ae_title=settings.node.ae_title,
+    ):
+        stored = answer.status is not None and verdict_of(answer.status) is Verdict.STORED
+        failed += not stored
+        out.print(f"{answer.outgoing.path}: {'stored' if stored else answer.problem}", markup=False)
+    if failed:
+        raise NodeError(f"{failed} of {len(outgoing)} files were not stored")
+
+
+@app.command()
+def studies(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """What is known: every study, its rounds, what became of each image."""
+    from cmmd_node.index import open_index  # noqa: PLC0415
+    from cmmd_node.index.status import studies as known_studies  # noqa: PLC0415
+
+    index = open_index(load_settings(config))
+    with index.read() as connection:
+        known = known_studies(connection)
+    index.close()
+    if as_json:
+        _print_json(known)
+        return
+    table = Table("study", "images", "round", "state", "outcome", "reason", "delivered to", box=None)
+    for study in known:
+        for one in study["rounds"] or [{}]:
+            reasons = {image["reason"] for image in one.get("images", []) if image["reason"]}
+            table.add_row(
+                study["StudyInstanceUID"],
+                str(study["images"]),
+                str(one.get("number", "")),
+                one.get("state", ""),
+                one.get("outcome") or "",
+                study["identity_conflict"] or one.get("reason") or "; ".join(sorted(reasons)),
+                ", ".join(f"{each['peer']}: {each['state']}" for each in one.get("deliveries", [])),
+            )
+    out.print(table)
+
+
+@deliveries_app.callback()
+def deliveries(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """What is on the way to the peers, and what is stuck."""
+    if context.invoked_subcommand is not None:
+        context.obj = config
+        return
+    from cmmd_node.index import open_index  # noqa: PLC0415
+    from cmmd_node.index.status import deliveries as known_deliveries  # noqa: PLC0415
+
+    index = open_index(load_settings(config))
+    with index.read() as connection:
+        known = known_deliveries(connection)
+    index.close()
+    if as_json:
+        _print_json(known)
+        return
+    table = Table("id", "study", "round", "peer", "state", "attempts", "problem", box=None)
+    for one in known:
+        table.add_row(*(str(value) if value is not None else "" for value in one.values()))
+    out.print(table)
+
+
+@deliveries_app.command("retry")
+def retry_deliveries(
+    context: typer.Context,
+    delivery_id: Annotated[int | None, typer.Argument(help="Number of a dead delivery.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every dead delivery.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Send dead deliveries again."""
+    from cmmd_node.index import now_ms, open_index  # noqa: PLC0415
+    from cmmd_node.index.deliveries import dead_deliveries, retry_delivery  # noqa: PLC0415
+
+    if (delivery_id is None) != every:
+        raise typer.BadParameter("either the number of a delivery or --all is wanted")
+    settings = load_settings(config or context.obj)
+    give_up_ms = now_ms() + round(timedelta(hours=settings.deliver.give_up_hours) / timedelta(milliseconds=1))
+    index = open_index(settings)
+    with index.write() as connection:
+        wanted = dead_deliveries(connection) if delivery_id is None else (delivery_id,)
+        client = index.client()
+        revived = [one for one in wanted if retry_delivery(connection, client, one, give_up_ms=give_up_ms)]
+    index.close()
+    if delivery_id is not None and not revived:
+        raise NodeError(f"delivery {delivery_id} is not dead, or there is none")
+    out.print(f"{len(revived)} deliveries will be sent again")
+
+
+@config_app.command("show")
+def show_config(config: ConfigOption = None) -> None:
+    """Print the effective settings as JSON, secrets masked."""
+    _print_json(load_settings(config).masked())
+
+
+@config_app.command("check")
+def check_config(config: ConfigOption = None) -> None:
+    """Say whether the configuration can be used."""
+    load_settings(config)
+    out.print("the configuration can be used")
+
+
+def _log(role: str, level: int = logging.INFO) -> None:
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format=f"%(asctime)s {role} %(levelname)s %(name)s: %(message)s", force=True
+    )
+    for name in ("pynetdicom", "alembic", "dbos", "highdicom", "pydicom", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it prints tracebacks of what peers do
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def _print_round_trip(came_back: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(came_back)
+        return
+    out.print(f"The PACS received {len(came_back['objects'])} objects after {came_back['seconds']} s:", markup=False)
+    for one in came_back["objects"]:
+        out.print(f"  {one['kind']:7} {one['path']}", markup=False)
+    out.print("Research software, not a medical device: a phantom is no patient, and neither is a proof.", markup=False)
+
+
+def _print_answer(answer: dict[str, Any]) -> None:
+    for study in answer["studies"]:
+        reason = f" ({study['reason']})" if study["reason"] else ""
+        out.print(f"{study['StudyInstanceUID']}: {study['outcome']}{reason}", markup=False)
+        for image in study["images"]:
+            view = f"{image['ImageLaterality'] or '?'} {image['view'] or '?'}"
+            out.print(f"  {view:6} {image['status']}{': ' + image['reason'] if image['reason'] else ''}", markup=False)
+            for finding in image["findings"]:
+                column, row = finding["center_cr"]
+                out.print(
+                    f"         {finding['kind']:22} at column {column:.0f}, row {row:.0f}"
+                    f"   suspicion {finding['suspicion']:.2f}",
+                    markup=False,
+                )
+        for path in study["files"]:
+            out.print(f"  wrote {path}", markup=False)
+    for one in answer["skipped"]:
+        out.print(f"{one['path']}: {one['reason']}", markup=False)
+    out.print("Research software, not a medical device.", markup=False)
+
+
+if __name__ == "__main__":
+    main()

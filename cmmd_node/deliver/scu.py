@@ -1,0 +1,184 @@
+"""C-STORE SCU: files to one peer over one association, each with an answer of its own.
+
+Every wait has a deadline: for the connection, for the association, for each piece that is sent and for each response;
+a peer that freezes costs one attempt and no thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, build_context, evt
+from pynetdicom.sop_class import Verification
+
+from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from cmmd_node.errors import DeliveryFailed, DeliveryRefused
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+    from pynetdicom.events import Event
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_SECONDS = 10
+_ASSOCIATE_SECONDS = 30
+_PROGRESS_SECONDS = 30
+_ECHO_SECONDS = 3
+_SLOWEST_BYTES_PER_SECOND = 200_000
+#: PS3.8 9.3.2: presentation context ids are odd and fit one byte.
+_CONTEXTS = 128
+#: Transfer syntaxes between which a data set can be written anew without touching its values.
+_UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+_PERMANENT = 0x01
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One Part 10 file to send."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+    @classmethod
+    def from_file(cls, path: Path) -> Outgoing:
+        """Read what the association needs from the File Meta Information.
+
+        Raises
+        ------
+        DeliveryRefused
+            The file is no DICOM file.
+        """
+        try:
+            meta = read_file_meta_info(path)
+            return cls(
+                path,
+                str(meta.MediaStorageSOPClassUID),
+                str(meta.MediaStorageSOPInstanceUID),
+                str(meta.TransferSyntaxUID),
+            )
+        except (InvalidDicomError, AttributeError, OSError, EOFError) as error:
+            raise DeliveryRefused(f"{path} is no DICOM file") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one file fared: the C-STORE status, or a problem that kept it from being asked for."""
+
+    outgoing: Outgoing
+    status: int | None
+    problem: str | None
+
+
+def send(
+    files: Sequence[Outgoing], *, host: str, port: int, called_ae_title: str, calling_ae_title: str
+) -> Iterator[Answer]:
+    """Send `files` over one association, in order; answers come as they arrive.
+
+    Raises
+    ------
+    DeliveryFailed
+        There is no association, or it ended before every file had an answer; what came before was answered.
+    DeliveryRefused
+        The peer rejects associations from us for good.
+    """
+    ae = AE(calling_ae_title)
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.connection_timeout = _CONNECT_SECONDS
+    ae.acse_timeout = _ASSOCIATE_SECONDS
+    ae.network_timeout = _PROGRESS_SECONDS
+    assoc = ae.associate(
+        host,
+        port,
+        contexts=_contexts(files),
+        ae_title=called_ae_title,
+        max_pdu=131072,
+        evt_handlers=[(evt.EVT_CONN_OPEN, _limit_waiting)],
+    )
+    if not assoc.is_established:
+        _explain(assoc, called_ae_title)
+    try:
+        for file in files:
+            yield _store(assoc, file, called_ae_title)
+    finally:
+        if assoc.is_established:
+            assoc.release()
+
+
+def echo(*, host: str, port: int, called_ae_title: str, calling_ae_title: str) -> bool:
+    """Whether the peer answers a C-ECHO within seconds."""
+    ae = AE(calling_ae_title)
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = _ECHO_SECONDS
+    ae.add_requested_context(Verification)
+    assoc = ae.associate(host, port, ae_title=called_ae_title)
+    if not assoc.is_established:
+        return False
+    response = assoc.send_c_echo()
+    assoc.release()
+    return bool(response.get("Status") == 0x0000)
+
+
+def _contexts(files: Sequence[Outgoing]) -> list[object]:
+    """One context for each class and transfer syntax; uncompressed data sets may go either way."""
+    wanted: dict[tuple[str, str], None] = {}
+    for file in files:
+        wanted[(file.sop_class_uid, file.transfer_syntax_uid)] = None
+        if file.transfer_syntax_uid in _UNCOMPRESSED:
+            wanted.update({(file.sop_class_uid, syntax): None for syntax in _UNCOMPRESSED})
+    if len(wanted) > _CONTEXTS:
+        raise DeliveryRefused(f"{len(wanted)} kinds of files need as many presentation contexts; send fewer at once")
+    return [build_context(sop_class, syntax) for sop_class, syntax in wanted]
+
+
+def _store(assoc: Association, file: Outgoing, called_ae_title: str) -> Answer:
+    accepted = {
+        str(context.transfer_syntax[0])
+        for context in assoc.accepted_contexts
+        if context.abstract_syntax == file.sop_class_uid
+    }
+    syntaxes = [file.transfer_syntax_uid]
+    if file.transfer_syntax_uid in _UNCOMPRESSED:
+        syntaxes += _UNCOMPRESSED
+    syntax = next((one for one in syntaxes if one in accepted), None)
+    if syntax is None:
+        name = UID(file.sop_class_uid).name
+        return Answer(
+            file,
+            None,
+            f"{called_ae_title} accepted no presentation context for {name}; its administrator can enable it",
+        )
+    ds = dcmread(file.path)
+    ds.file_meta.TransferSyntaxUID = UID(syntax)
+    assoc.dimse_timeout = _PROGRESS_SECONDS + file.path.stat().st_size / _SLOWEST_BYTES_PER_SECOND
+    if not assoc.is_established:
+        raise DeliveryFailed(f"{called_ae_title} ended the association")
+    response = assoc.send_c_store(ds)
+    if "Status" not in response:
+        raise DeliveryFailed(f"{called_ae_title} gave no answer to a C-STORE")
+    comment = response.get("ErrorComment")
+    return Answer(file, int(response.Status), f"status {response.Status:04X}" + (f": {comment!r}" if comment else ""))
+
+
+def _limit_waiting(event: Event) -> None:
+    """Sending blocks without limit otherwise: pynetdicom's timers do not reach into the socket."""
+    event.assoc.dul.socket.socket.settimeout(_PROGRESS_SECONDS)
+
+
+def _explain(assoc: Association, called_ae_title: str) -> None:
+    rejection = getattr(assoc.acceptor, "primitive", None)
+    if assoc.is_rejected and rejection is not None:
+        text = f"{called_ae_title} rejected the association: {rejection.reason_str}"
+        if rejection.result == _PERMANENT:
+            raise DeliveryRefused(text)
+        raise DeliveryFailed(text)
+    raise DeliveryFailed(f"{called_ae_title} cannot be reached or gave no answer")

@@ -1,0 +1,465 @@
+"""The route of a study, from its images to its answer: the only place that knows all steps.
+
+Two durable workflows. `StudyRoute.follow` takes one round of a study through settle, analyse, write and hand over;
+`StudyRoute.deliver` brings the results of a round to one peer. Each step stores its outcome in the index, so that a
+step that runs twice after a crash leaves what one run would have left.
+
+`analyze` is the same route without network and index, for files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dbos import DBOS, DBOSClient
+from pydicom.dataset import Dataset
+from sqlalchemy.exc import DBAPIError
+
+from cmmd_node.assemble.pixels import read_pixels
+from cmmd_node.assemble.settle import settled_at_ms
+from cmmd_node.assemble.sides import side_warning
+from cmmd_node.assemble.views import mammogram_of, read_header, view_of
+from cmmd_node.cad import ClassicalDetector
+from cmmd_node.cad.isolation import IsolatedPool, Lost
+from cmmd_node.deliver import Outgoing, Verdict, retry_after_seconds, send, verdict_of
+from cmmd_node.errors import DeliveryFailed, DeliveryRefused, InvalidResult, NotAnalysed
+from cmmd_node.facts import Model, Round, StudyResult, View, ViewResult, ViewStatus
+from cmmd_node.index import Index, now_ms, rounds
+from cmmd_node.index import deliveries as parcels
+from cmmd_node.index.tables import DeliveryState, RoundState
+from cmmd_node.index.work import DELIVERY_QUEUE, DELIVERY_WORKFLOW, STUDY_QUEUE, STUDY_WORKFLOW
+from cmmd_node.report import ResultObject, findings_of, write_results
+from cmmd_node.settings import CHECK_AE_TITLE, CHECK_PEER, PeerSettings, Settings
+
+logger = logging.getLogger(__name__)
+
+Returned = TypeVar("Returned")
+
+#: How often a settling exam is looked at.
+_LOOK_SECONDS = 0.2
+#: Studies that settle or wait for the CAD at once, each a thread; more wait in the queue.
+_STUDIES_AT_ONCE = 100
+#: Deliveries to one peer at once, each a thread that mostly sleeps; a dead peer holds up no other.
+_DELIVERIES_AT_ONCE = 8
+_POLL_SECONDS = 0.25
+#: A step that fails for the database's sake is tried for about a day before its round fails.
+_DATABASE_ATTEMPTS = 40
+#: Crashes of the worker do not count against a workflow: what crashes runs in children.
+_RECOVERIES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageJob:
+    """One image to analyse."""
+
+    path: Path
+    sop_instance_uid: str
+    sop_class_uid: str
+    round_: Round
+    threshold: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteJob:
+    """One study whose results are to be written; headers come from the files."""
+
+    result: StudyResult
+    paths: tuple[tuple[str, str, Path], ...]
+    """SOP Instance UID, SOP Class UID and file of every image."""
+    round_: Round
+
+
+@cache
+def detector() -> ClassicalDetector:
+    """The detector of this process."""
+    return ClassicalDetector()
+
+
+def analyse_image(job: ImageJob) -> ViewResult:
+    """Header, view, pixels, marks of one image; runs in a child process."""
+    view: View | None = None
+    try:
+        header = read_header(job.path)
+        view = view_of(header)
+        mammogram = mammogram_of(header)
+        pixels = read_pixels(job.path)
+        warning = side_warning(header, pixels)
+        if warning is not None:
+            logger.warning("%s: %s", job.sop_instance_uid, warning)
+        marks = detector().marks(pixels, view=mammogram.view, spacing=mammogram.spacing, threshold=job.threshold)
+    except NotAnalysed as reason:
+        return _without_marks(job, view, ViewStatus.NOT_ANALYSED, str(reason))
+    except Exception as error:  # the catch-all around one image: it costs this image only
+        logger.exception("%s: analysis failed", job.sop_instance_uid)
+        return _without_marks(job, view, ViewStatus.FAILED, f"the analysis failed ({type(error).__name__})")
+    return ViewResult(
+        sop_instance_uid=job.sop_instance_uid,
+        sop_class_uid=job.sop_class_uid,
+        view=mammogram.view,
+        status=ViewStatus.ANALYSED,
+        reason=None,
+        findings=findings_of(job.round_, job.sop_instance_uid, mammogram.view, marks),
+    )
+
+
+def write_study(job: WriteJob) -> list[ResultObject]:
+    """The checked result objects of one study; runs in a child process."""
+    headers = [
+        _header(path, job.result.study_instance_uid, sop_instance_uid, sop_class_uid)
+        for sop_instance_uid, sop_class_uid, path in job.paths
+    ]
+    return write_results(job.result, headers, job.round_)
+
+
+def analyse_study(pool: IsolatedPool, model: Model, jobs: Sequence[ImageJob], *, seconds: float) -> StudyResult:
+    """All images of one study, in child processes; a crash or a missed deadline costs that image only."""
+    views = [
+        _without_marks(job, None, ViewStatus.FAILED, f"the analysis failed: {found.reason}")
+        if isinstance(found, Lost)
+        else found
+        for job, found in zip(jobs, pool.map(analyse_image, jobs, seconds=seconds), strict=True)
+    ]
+    return StudyResult(study_instance_uid=jobs[0].round_.study_instance_uid, model=model, views=tuple(views))
+
+
+def write_analysed_study(pool: IsolatedPool, job: WriteJob, *, seconds: float) -> list[ResultObject]:
+    """The result objects of one study.
+
+    Raises
+    ------
+    InvalidResult
+        An object does not pass the check, or none could be written.
+    """
+    (written,) = pool.map(write_study, [job], seconds=seconds)
+    if isinstance(written, Lost):
+        raise InvalidResult(f"the results cannot be written: {written.reason}")
+    return written
+
+
+class StudyRoute:
+    """The durable workflows of one worker process."""
+
+    def __init__(self, settings: Settings, index: Index, client: DBOSClient, pool: IsolatedPool, node_uid: str) -> None:
+        self._settings = settings
+        self._root = settings.node.data_dir.absolute()
+        self._index = index
+        self._client = client
+        self._pool = pool
+        self._node_uid = node_uid
+
+    @property
+    def model(self) -> Model:
+        """The model that speaks in this process."""
+        return detector().model
+
+    def register(self) -> None:
+        """Name the workflows to DBOS, before it is launched."""
+        DBOS.workflow(name=STUDY_WORKFLOW, max_recovery_attempts=_RECOVERIES)(_named(self.follow, STUDY_WORKFLOW))
+        DBOS.workflow(name=DELIVERY_WORKFLOW, max_recovery_attempts=_RECOVERIES)(
+            _named(self.deliver, DELIVERY_WORKFLOW)
+        )
+
+    def listen(self) -> None:
+        """Take work from the queues, once DBOS is launched."""
+        DBOS.register_queue(
+            STUDY_QUEUE,
+            worker_concurrency=_STUDIES_AT_ONCE,
+            polling_interval_sec=_POLL_SECONDS,
+            on_conflict="always_update",
+        )
+        DBOS.register_queue(
+            DELIVERY_QUEUE,
+            partition_worker_concurrency=_DELIVERIES_AT_ONCE,
+            polling_interval_sec=_POLL_SECONDS,
+            on_conflict="always_update",
+        )
+
+    def follow(self, study_instance_uid: str, number: int) -> None:
+        """Take one round of a study along the route."""
+        try:
+            state = _step("settle", self._settle, study_instance_uid, number)
+            if state is RoundState.STOPPED:
+                return
+            _step("analyse", self._analyse, study_instance_uid, number)
+            _step("write", self._write, study_instance_uid, number)
+            _step("hand over", self._hand_over, study_instance_uid, number)
+        except Exception as error:  # the catch-all around one job: the round ends visibly, whatever happened
+            logger.exception("study %s round %d failed", study_instance_uid, number)
+            reason = str(error) if isinstance(error, InvalidResult) else f"unexpected {type(error).__name__}"
+            _step("fail", self._fail, study_instance_uid, number, reason)
+
+    def deliver(self, delivery_id: int, turn: int) -> None:
+        """Bring the results of one round to one peer, however long it takes, until they are stored or given up."""
+        try:
+            while True:
+                wait_seconds = _step("send", self._send, delivery_id, turn)
+                if wait_seconds is None:
+                    return
+                DBOS.sleep(wait_seconds)
+        except Exception as error:  # the catch-all around one job: the delivery ends visibly, whatever happened
+            logger.exception("delivery %d failed", delivery_id)
+            _step("give up", self._end, delivery_id, DeliveryState.DEAD, f"unexpected {type(error).__name__}")
+
+    def _settle(self, study_instance_uid: str, number: int) -> RoundState:
+        """Wait until the exam is complete or quiet, then close the round."""
+        views: dict[str, View | None] = {}
+        while True:
+            with self._index.read() as connection:
+                now = rounds.arrivals(connection, study_instance_uid, number)
+            if now.state is not RoundState.SETTLING:
+                return now.state
+            for path in now.paths:
+                if path not in views:
+                    views[path] = _view_of_file(self._root / path)
+            settled_ms = settled_at_ms(
+                {view for view in views.values() if view is not None},
+                first_received_ms=now.first_received_ms,
+                last_received_ms=now.last_received_ms,
+                settings=self._settings.settle,
+            )
+            wait_ms = settled_ms - now_ms()
+            if wait_ms > 0:
+                time.sleep(min(wait_ms / 1000, _LOOK_SECONDS))
+                continue
+            with self._index.write() as connection:
+                rounds.close_round(
+                    connection,
+                    study_instance_uid,
+                    number,
+                    last_received_ms=now.last_received_ms,
+                    created=datetime.now().replace(microsecond=0),  # noqa: DTZ005 - DICOM times are local
+                )
+
+    def _analyse(self, study_instance_uid: str, number: int) -> None:
+        """Select views, read pixels, run the model; the outcome of each image is stored."""
+        with self._index.read() as connection:
+            images = rounds.study_images(connection, study_instance_uid, number)
+            round_ = rounds.round_facts(connection, study_instance_uid, number, self._node_uid)
+        analysed = analyse_study(
+            self._pool,
+            self.model,
+            [
+                ImageJob(
+                    path=self._root / image.path,
+                    sop_instance_uid=image.sop_instance_uid,
+                    sop_class_uid=image.sop_class_uid,
+                    round_=round_,
+                    threshold=self._settings.cad.threshold,
+                )
+                for image in images
+            ],
+            seconds=self._settings.cad.view_seconds,
+        )
+        with self._index.write() as connection:
+            rounds.record_analysis(connection, number, analysed)
+        logger.info(
+            "study %s round %d: %s, %d findings on %d images, %s %s",
+            study_instance_uid,
+            number,
+            analysed.outcome,
+            len(analysed.findings),
+            len(images),
+            analysed.model.name,
+            analysed.model.version,
+        )
+
+    def _write(self, study_instance_uid: str, number: int) -> None:
+        """Write the result objects to disk and their rows to the index."""
+        with self._index.read() as connection:
+            images = rounds.study_images(connection, study_instance_uid, number)
+            round_ = rounds.round_facts(connection, study_instance_uid, number, self._node_uid)
+            analysed = rounds.recorded_analysis(connection, study_instance_uid, number)
+        objects = write_analysed_study(
+            self._pool,
+            WriteJob(
+                result=analysed,
+                paths=tuple((one.sop_instance_uid, one.sop_class_uid, self._root / one.path) for one in images),
+                round_=round_,
+            ),
+            seconds=self._settings.cad.view_seconds,
+        )
+        written = [self._keep_result(one) for one in objects]
+        with self._index.write() as connection:
+            rounds.record_answer(connection, study_instance_uid, number, analysed.outcome, written)
+
+    def _keep_result(self, one: ResultObject) -> rounds.WrittenResult:
+        """A result on disk, durable; its name says nothing that a peer could have chosen."""
+        digest = hashlib.sha256(one.data).hexdigest()
+        path = self._root / "results" / digest[:2] / f"{digest}.dcm"
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}")
+        with draft.open("wb") as file:
+            file.write(one.data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return rounds.WrittenResult(
+            sop_instance_uid=one.sop_instance_uid,
+            sop_class_uid=one.sop_class_uid,
+            series_instance_uid=one.series_instance_uid,
+            form=one.form,
+            path=str(path.relative_to(self._root)),
+            size_bytes=len(one.data),
+            digest=digest,
+        )
+
+    def _hand_over(self, study_instance_uid: str, number: int) -> None:
+        """One durable delivery for each peer that is to get results."""
+        give_up_ms = now_ms() + round(self._settings.deliver.give_up_hours * 3_600_000)
+        with self._index.write() as connection:
+            source = rounds.round_source(connection, study_instance_uid, number)
+            for peer in self._destinations(source):
+                parcels.create_delivery(
+                    connection, self._client, study_instance_uid, number, peer.name, give_up_ms=give_up_ms
+                )
+
+    def _destinations(self, source: str) -> tuple[PeerSettings, ...]:
+        """All peers with results; the exams of the node's own check go back to it alone."""
+        if source == CHECK_AE_TITLE:
+            return (self._settings.check_peer,)
+        return tuple(peer for peer in self._settings.peer if peer.results)
+
+    def _fail(self, study_instance_uid: str, number: int, reason: str) -> None:
+        with self._index.write() as connection:
+            rounds.record_failure(connection, study_instance_uid, number, reason)
+
+    def _send(self, delivery_id: int, turn: int) -> float | None:
+        """One attempt; seconds to wait before the next, None when there is none."""
+        with self._index.read() as connection:
+            delivery = parcels.find_delivery(connection, delivery_id)
+            if delivery is None or delivery.turn != turn or delivery.state is not DeliveryState.WAITING:
+                return None
+            peer = self._settings.peer_named(delivery.peer)
+            waiting = parcels.unanswered_parcels(connection, delivery, peer.results) if peer else ()
+        state, problem = DeliveryState.WAITING, None
+        if peer is None or not peer.port:
+            state, problem = DeliveryState.DEAD, f"{delivery.peer} is no longer configured for results"
+        else:
+            try:
+                problem = self._send_parcels(delivery, peer, waiting) if waiting else None
+            except DeliveryRefused as error:
+                state, problem = DeliveryState.DEAD, str(error)
+            except DeliveryFailed as error:
+                problem = str(error)
+            with self._index.read() as connection:
+                left = parcels.unanswered_parcels(connection, delivery, peer.results)
+                refused = parcels.refused_parcels(connection, delivery_id)
+            if not left:
+                state = DeliveryState.DEAD if refused else DeliveryState.DELIVERED
+                problem = problem or (f"{refused} results were refused" if refused else None)
+            elif now_ms() >= delivery.give_up_ms:
+                state, problem = DeliveryState.DEAD, f"given up: {problem}"
+        if state is not DeliveryState.WAITING:
+            self._end(delivery_id, state, problem)
+            return None
+        with self._index.write() as connection:
+            parcels.record_attempt(connection, delivery_id, state, problem)
+        logger.warning("delivery %d to %s: %s; will be tried again", delivery_id, delivery.peer, problem)
+        return retry_after_seconds(
+            delivery.attempts,
+            first_seconds=self._settings.deliver.retry_seconds,
+            limit_seconds=self._settings.deliver.retry_limit_seconds,
+        )
+
+    def _send_parcels(
+        self, delivery: parcels.Delivery, peer: PeerSettings, waiting: Sequence[parcels.Parcel]
+    ) -> str | None:
+        """Send what is left and store each final answer as it comes; the last problem, if there was one."""
+        problem = None
+        answers = send(
+            [Outgoing.from_file(self._root / parcel.path) for parcel in waiting],
+            host=peer.host,
+            port=peer.port or 0,
+            called_ae_title=peer.ae_title,
+            calling_ae_title=CHECK_AE_TITLE if peer.name == CHECK_PEER else self._settings.node.ae_title,
+        )
+        for answer in answers:
+            verdict = Verdict.REFUSED if answer.status is None else verdict_of(answer.status)
+            if verdict is not Verdict.STORED:
+                problem = f"{peer.ae_title}: {answer.problem}"
+            if verdict is not Verdict.TRY_AGAIN:
+                with self._index.write() as connection:
+                    parcels.record_parcel(
+                        connection,
+                        delivery.id,
+                        answer.outgoing.sop_instance_uid,
+                        stored=verdict is Verdict.STORED,
+                    )
+        return problem
+
+    def _end(self, delivery_id: int, state: DeliveryState, problem: str | None) -> None:
+        with self._index.write() as connection:
+            parcels.record_attempt(connection, delivery_id, state, problem)
+        if state is DeliveryState.DELIVERED:
+            logger.info("delivery %d is done", delivery_id)
+        else:
+            logger.error("delivery %d is dead: %s", delivery_id, problem)
+
+
+def _step(name: str, function: Callable[..., Returned], *arguments: Any) -> Returned:
+    """One durable step; while the database is away it is tried again."""
+    return DBOS.run_step(
+        {
+            "name": name,
+            "retries_allowed": True,
+            "max_attempts": _DATABASE_ATTEMPTS,
+            "interval_seconds": 1.0,
+            "backoff_rate": 1.5,
+            "should_retry": lambda error: isinstance(error, DBAPIError),
+        },
+        function,
+        *arguments,
+    )
+
+
+def _named(function: Callable[..., None], name: str) -> Callable[..., None]:
+    """A plain function for DBOS, which cannot name bound methods."""
+
+    def workflow(*arguments: Any) -> None:
+        function(*arguments)
+
+    workflow.__qualname__ = name
+    return workflow
+
+
+def _without_marks(job: ImageJob, view: View | None, status: ViewStatus, reason: str) -> ViewResult:
+    return ViewResult(
+        sop_instance_uid=job.sop_instance_uid,
+        sop_class_uid=job.sop_class_uid,
+        view=view,
+        status=status,
+        reason=reason,
+    )
+
+
+def _view_of_file(path: Path) -> View | None:
+    try:
+        return view_of(read_header(path))
+    except NotAnalysed:
+        return None
+
+
+def _header(path: Path, study_instance_uid: str, sop_instance_uid: str, sop_class_uid: str) -> Dataset:
+    """The header for the results; of an unreadable file only what the index knows."""
+    try:
+        return read_header(path)
+    except NotAnalysed:
+        ds = Dataset()
+        ds.SOPClassUID = sop_class_uid
+        ds.SOPInstanceUID = sop_instance_uid
+        ds.StudyInstanceUID = study_instance_uid
+        return ds

@@ -1,0 +1,269 @@
+"""Roles as processes of their own: ``receive`` takes objects in, ``work`` follows the route, ``web`` answers HTTP.
+
+``serve`` starts and watches them: one that dies is started again, with growing pauses; one that refuses to start ends
+all. A role process ends when its supervisor does. Locks keep two nodes off one data_dir.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from cmmd_node.errors import StartRefused
+from cmmd_node.index import Index, open_index
+from cmmd_node.index.identity import node_uid
+from cmmd_node.index.status import beat
+from cmmd_node.receive.inbox import Inbox
+from cmmd_node.receive.scp import Receiver
+from cmmd_node.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+ROLES = ("receive", "work", "web")
+#: Exit status of a process that must not be started again: its configuration or its place is wrong.
+EXIT_REFUSED = 2
+_BEAT_SECONDS = 5.0
+_STOP_SECONDS = 20.0
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+def run_role(settings: Settings, role: str, *, number: int, supervised: bool) -> None:
+    """Be one role until told to stop.
+
+    Parameters
+    ----------
+    number
+        Which of several receivers this is, from 0.
+    supervised
+        Stop when standard input ends, that is when the supervisor is gone.
+    """
+    lock = _lock(settings.node.data_dir, f"{role}-{number}")
+    stop = _stop_on_signals()
+    if supervised:
+        threading.Thread(target=_stop_with_supervisor, args=(stop,), daemon=True).start()
+    index = open_index(settings)
+    threading.Thread(target=_beat, args=(index, role, stop), daemon=True).start()
+    {"receive": _receive, "work": _work, "web": _web}[role](settings, index, number, stop)
+    logger.info("%s stopped", role)
+    logging.shutdown()
+    # What is durable is on disk; threads that wait for peers or studies are not waited for.
+    os.close(lock)
+    os._exit(0)
+
+
+def supervise(settings: Settings, config: Path | None, roles: tuple[str, ...]) -> None:
+    """Run `roles` as processes of their own until told to stop.
+
+    Raises
+    ------
+    StartRefused
+        A role refused to start; its own message is on standard error.
+    """
+    lock = _lock(settings.node.data_dir, "-".join(("serve", *roles)))
+    stop = _stop_on_signals()
+    index = open_index(settings)
+    if "receive" in roles and settings.receive.processes > 1:
+        Inbox(settings, index, index.client(), number=0).adopt()
+    index.close()
+    children = [
+        _Child(role, number, config)
+        for role in roles
+        for number in range(settings.receive.processes if role == "receive" else 1)
+    ]
+    try:
+        while not stop.wait(0.2):
+            for child in children:
+                child.watch()
+    finally:
+        for child in children:
+            child.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for child in children:
+            child.wait(deadline)
+        os.close(lock)
+
+
+def _receive(settings: Settings, index: Index, number: int, stop: threading.Event) -> None:
+    inbox = Inbox(settings, index, index.client(), number=number)
+    inbox.sweep()
+    if settings.receive.processes == 1:
+        inbox.adopt()
+    try:
+        receiver = Receiver(settings, inbox)
+    except OSError as error:
+        where = f"{settings.receive.host}:{settings.receive.port}"
+        raise StartRefused(f"cannot listen on {where}: {error.strerror}") from error
+    receiver.start()
+    stop.wait()
+    receiver.stop(_STOP_SECONDS / 2)
+
+
+def _work(settings: Settings, index: Index, _number: int, stop: threading.Event) -> None:
+    # Imported here: only this role loads models, and only this one runs durable work.
+    from dbos import DBOS  # noqa: PLC0415
+
+    from cmmd_node.cad.isolation import IsolatedPool  # noqa: PLC0415
+    from cmmd_node.index.engine import APPLICATION, DBOS_SCHEMA  # noqa: PLC0415
+    from cmmd_node.report import new_node_uid  # noqa: PLC0415
+    from cmmd_node.route import StudyRoute  # noqa: PLC0415
+
+    pool = IsolatedPool(settings.cad.threads or os.cpu_count() or 1)
+    identity = node_uid(settings.node.data_dir, new_node_uid)
+    DBOS(
+        config={
+            "name": APPLICATION,
+            "system_database_engine": index.engine,
+            "dbos_system_schema": DBOS_SCHEMA,
+            "run_migrations": False,
+            # Workflows of an earlier version go on under this one: their steps keep their meaning.
+            "application_version": "1",
+            "executor_id": "work",
+            "log_level": "WARNING",
+        }
+    )
+    route = StudyRoute(settings, index, index.client(), pool, identity)
+    route.register()
+    DBOS.launch()
+    route.listen()
+    logger.info("following the route with %s", route.model)
+    stop.wait()
+    pool.close()
+
+
+def _web(settings: Settings, index: Index, _number: int, stop: threading.Event) -> None:
+    import uvicorn  # noqa: PLC0415
+
+    from cmmd_node.web import make_app  # noqa: PLC0415
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(settings, index),
+            host=settings.web.host,
+            port=settings.web.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+        )
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not stop.wait(0.2):
+        if not thread.is_alive():
+            raise StartRefused(f"cannot listen on {settings.web.host}:{settings.web.port}")
+    server.should_exit = True
+    thread.join(_STOP_SECONDS / 2)
+
+
+class _Child:
+    """One role process and its restarts."""
+
+    def __init__(self, role: str, number: int, config: Path | None) -> None:
+        self._role = role
+        self._command = [sys.executable, "-m", "cmmd_node.cli", "serve", "--role", role]
+        self._command += ["--number", str(number), "--supervised"]
+        if config is not None:
+            self._command += ["--config", str(config)]
+        self._pause_seconds = 0.5
+        self._not_before = 0.0
+        self._start()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
+        self._started = time.monotonic()
+        self._ended = False
+
+    def watch(self) -> None:
+        """Start the process again when it has died.
+
+        Raises
+        ------
+        StartRefused
+            It will not run here.
+        """
+        status = self._process.poll()
+        now = time.monotonic()
+        if status is None:
+            return
+        if not self._ended:
+            self._ended = True
+            if status == EXIT_REFUSED:
+                raise StartRefused(f"{self._role} refused to start")
+            lived = now - self._started
+            self._pause_seconds = 0.5 if lived > 60 else min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
+            self._not_before = now + self._pause_seconds
+            logger.error("%s ended with %d; started again in %.1f s", self._role, status, self._pause_seconds)
+        if now >= self._not_before:
+            self._start()
+
+    def terminate(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def wait(self, deadline: float) -> None:
+        try:
+            self._process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            logger.warning("%s did not stop in time and is killed", self._role)
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+
+def _lock(data_dir: Path, name: str) -> int:
+    """Hold a lock file for the life of this process.
+
+    Raises
+    ------
+    StartRefused
+        Another process holds it.
+    """
+    directory = data_dir / "run"
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        file = os.open(directory / f"{name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise StartRefused(f"data_dir {data_dir} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        raise StartRefused(f"another node runs on data_dir {data_dir}") from None
+    return file
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop
+
+
+def _stop_with_supervisor(stop: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
+
+
+def _beat(index: Index, role: str, stop: threading.Event) -> None:
+    while True:
+        try:
+            with index.write() as connection:
+                beat(connection, role)
+        except SQLAlchemyError:  # a heartbeat that fails is missed by whoever looks for it
+            logger.warning("the index does not take a heartbeat")
+        if stop.wait(_BEAT_SECONDS):
+            return

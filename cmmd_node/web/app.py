@@ -1,0 +1,32 @@
+"""The HTTP application: ``/healthz`` for watchdogs, ``/metrics`` for Prometheus, nothing else."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from cmmd_node.index import Index
+from cmmd_node.settings import Settings
+from cmmd_node.web.health import check_health
+from cmmd_node.web.metrics import IndexCollector
+
+
+def make_app(settings: Settings, index: Index) -> FastAPI:
+    """The application for one node; it reads the index and changes nothing."""
+    app = FastAPI(title="cmmd-node", docs_url=None, redoc_url=None, openapi_url=None)
+    registry = CollectorRegistry()
+    registry.register(IndexCollector(settings, index))
+
+    @app.get("/healthz")
+    def healthz(response: Response) -> dict[str, object]:
+        problems = check_health(settings, index)
+        response.headers["Cache-Control"] = "no-store"
+        if problems:
+            response.status_code = 503
+        return {"status": "failing" if problems else "ok", "problems": problems}
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
