@@ -1,4 +1,4 @@
-"""The summary code against what stands below it: findings and the lists of what was done (PS3.17 E)."""
+"""What the document says as a whole: the summary code against findings and lists (PS3.17 E), findings tied to masks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from cmmd_node.report.check.faults import Fault, Node
 from cmmd_node.report.check.tree import is_library_image
 
 _FINDINGS = {("111059", "DCM"), ("111015", "DCM")}  # Single Image Finding, Composite Feature
+_IMPRESSION = ("111034", "DCM")  # Individual Impression/Recommendation
+_TRACKING = ("112040", "DCM")  # Tracking Unique Identifier
 _PERFORMED = {("111022", "DCM"), ("111004", "DCM")}  # Detection, Analysis Performed
 _SUCCESSFUL = {("111063", "DCM"), ("111062", "DCM")}  # Detections, Analyses
 _FAILED = {("111025", "DCM"), ("111024", "DCM")}
@@ -38,6 +40,7 @@ def summary_faults(root: Node) -> Iterator[Fault]:
         if said != found:
             yield _fault(summary, f"summary {code} with{'' if found else 'out'} {word}")
     yield from _unworked_faults(nodes)
+    yield from _tracking_faults(nodes)
 
 
 def _unworked_faults(nodes: list[Node]) -> Iterator[Fault]:
@@ -54,6 +57,14 @@ def _unworked_faults(nodes: list[Node]) -> Iterator[Fault]:
         selected = node.relation == "SELECTED FROM" and node.target is not None
         if selected and is_library_image(items.get(node.target or ())) and node.target not in worked:
             yield _fault(node, "a finding on an image that is in no list of successful detections or analyses")
+
+
+def _tracking_faults(nodes: list[Node]) -> Iterator[Fault]:
+    """The template leaves it open, but without it no mask can be told to be that of the finding."""
+    for node in nodes:
+        is_lesion = node.name in _FINDINGS and node.parent is not None and node.parent.name == _IMPRESSION
+        if is_lesion and _TRACKING not in {child.name for child in node.children}:
+            yield Fault(rule="TID 4108", path=node.path, message="a finding with no Tracking Unique Identifier")
 
 
 def _fault(node: Node, message: str) -> Fault:
