@@ -1,5 +1,6 @@
 """Decoding, and what is refused before and after it."""
 
+import base64
 import struct
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEG2000MCLossless,
@@ -40,6 +42,12 @@ LOSSLESS = [
 ]
 LOSSY = [JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000]
 ENCAPSULATED = [uid for uid in LOSSLESS if uid.is_compressed] + LOSSY
+
+HTJ2K_STREAM = (
+    "/0//UQApQAAAAAAMAAAAEAAAAAAAAAAAAAAADAAAABAAAAAAAAAAAAABBwEB/1AACAACAAAAAv9SAAwAAgABAAUEBEAB/1wAEyBIUFBQUFBQUFBQ"
+    "UFBQSEhI/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAAIIAAf+TwCXBAQd0AADAEsASwBKA6AAHdADyAAd0APUAx3QAwBLAEsASAA4A"
+    "y3QADOhkswD+H3MAwBWwBPAEoPCcBvLf/EFmUIvSdwBM/MAkjLUA+sCRxADAK6AVEAkAZ5v5XyzR3L9X1+ALeAAE+PwUdey2AP0AZAD/2Q=="
+)
 
 needs_shared = [
     pytest.mark.shared,
@@ -111,6 +119,25 @@ def test_fragments_and_offset_table_make_no_difference(transfer_syntax, read):
         parts = [offset_table, *(half + b"\0" * (len(half) % 2) for half in halves), b""]
         ds.PixelData = b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(part)) + part for part in parts)
         assert np.array_equal(read(ds), whole)
+
+
+def test_high_throughput_jpeg_2000_is_read(read):
+    """A stream that OpenJPH made of the picture below; nothing in the project encodes it."""
+    picture = np.add.outer(np.arange(16) * 3, np.arange(12) * 5).astype(np.uint8)
+    picture[:, 9:] = 0
+    ds = encoded(make_mammogram(picture), RLELossless)
+    ds.PixelData = encapsulate([base64.b64decode(HTJ2K_STREAM)])
+    ds.file_meta.TransferSyntaxUID = HTJ2KLossless
+    assert np.array_equal(read(ds), read(make_mammogram(picture)))
+
+
+def test_application_data_in_jpeg_is_left_out(read):
+    """GDCM ends the process on a JFIF density unit that it does not know."""
+    ds = encoded(make_mammogram(), JPEGLosslessSV1)
+    frame = compressed(breast(seed=1), JPEGLosslessSV1, 8)
+    jfif = b"\xff\xe0\0\x10JFIF\0\xd4\1\x63\0\1\0\1\0\0"
+    ds.PixelData = encapsulate([frame[:2] + jfif + frame[2:]])
+    assert np.array_equal(read(ds), read(make_mammogram()))
 
 
 def test_words_of_big_endian_8_bit_pixels_are_swapped(read):
