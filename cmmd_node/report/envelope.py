@@ -1,18 +1,17 @@
 """What all result objects have in common: patient and study, series, equipment, time, and the sealed file.
 
-An object is built without a SOP Instance UID; :func:`sealed` derives it from the bytes, adds it and writes the file, so
+An object is built without a SOP Instance UID; :func:`sealed` derives it from the bytes and puts it among them, so
 that the same content always carries the same UID and other content never does.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from io import BytesIO
 
-from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
+from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cmmd_node import __version__
@@ -24,6 +23,8 @@ from cmmd_node.report.uids import IMPLEMENTATION_CLASS_UID, instance_uid, model_
 MANUFACTURER = "cmmd-node"
 NOTICE = "Research use only, not a medical device"
 
+_CHARACTER_SET = "ISO_IR 192"
+_SOP_INSTANCE_UID = 0x00080018
 _MODALITY = {Form.CAD_SR: "SR", Form.SEG: "SEG"}
 _SERIES_DESCRIPTION = {Form.CAD_SR: "Mammography CAD", Form.SEG: "Mammography CAD marks"}
 #: Series Number: rounds lie ten apart, so that each form of result keeps a last digit of its own.
@@ -55,7 +56,7 @@ def describe(ds: Dataset, identity: Dataset, round_: Round, model: Model, form: 
     Every date and time is that of the round (PS3.3 C.7.3.1, C.12.1), so that a second attempt writes the same.
     """
     day, hour = f"{round_.created:%Y%m%d}", f"{round_.created:%H%M%S}"
-    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.SpecificCharacterSet = _CHARACTER_SET
     ds.InstanceCreationDate, ds.InstanceCreationTime = day, hour
     ds.update(identity)
     ds.Modality = _MODALITY[form]
@@ -72,40 +73,43 @@ def describe(ds: Dataset, identity: Dataset, round_: Round, model: Model, form: 
 
 
 def sealed(ds: Dataset, round_: Round, model: Model, form: Form, *, image: str | None) -> ResultObject:
-    """Give an otherwise finished data set its SOP Instance UID and write the file.
+    """Give an otherwise finished data set its SOP Instance UID, and both the form of a file (PS3.10 7).
 
     Parameters
     ----------
     ds
-        Changed: gets the SOP Instance UID and the file meta information.
+        A SOP Instance UID that it may have is left out.
     image
         SOP Instance UID of the one image that the object is about, None when it is about the study.
     """
-    ds.SOPInstanceUID = UID(instance_uid(round_, model, form, image=image, content=_encoded_without_uid(ds)))
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    ds.file_meta.ImplementationVersionName = f"CMMDNODE{__version__}"[:16]
-    file = BytesIO()
-    dcmwrite(file, ds, enforce_file_format=True)
+    before, behind = _encoded(ds[:_SOP_INSTANCE_UID]), _encoded(ds[_SOP_INSTANCE_UID + 1 :])
+    uid = UID(instance_uid(round_, model, form, image=image, content=before + behind))
+    named = Dataset()
+    named.SOPInstanceUID = uid
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = uid
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = f"CMMDNODE{__version__}"[:16]
+    prologue = DicomBytesIO(b"\0" * 128 + b"DICM")
+    prologue.seek(0, os.SEEK_END)
+    write_file_meta_info(prologue, meta, enforce_standard=True)
     return ResultObject(
         form=form,
         sop_class_uid=str(ds.SOPClassUID),
-        sop_instance_uid=str(ds.SOPInstanceUID),
+        sop_instance_uid=str(uid),
         series_instance_uid=str(ds.SeriesInstanceUID),
         referenced_sop_instance_uid=image,
-        data=file.getvalue(),
+        data=prologue.getvalue() + before + _encoded(named) + behind,
     )
 
 
-def _encoded_without_uid(ds: Dataset) -> bytes:
-    if "SOPInstanceUID" in ds:
-        del ds.SOPInstanceUID
+def _encoded(ds: Dataset) -> bytes:
+    """Encode some of the elements of an object in Explicit VR Little Endian (PS3.5 A.2)."""
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, False
-    write_dataset(buffer, ds)
+    write_dataset(buffer, ds, _CHARACTER_SET)
     return buffer.getvalue()
 
 

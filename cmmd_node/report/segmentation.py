@@ -14,6 +14,7 @@ from highdicom.seg import (
 )
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
+from pydicom.valuerep import format_number_as_ds
 
 from cmmd_node import __version__
 from cmmd_node.facts import Finding, Form, Kind, Laterality, Model, Round, View
@@ -51,14 +52,14 @@ def segmentation(
     masks = [outline_mask(finding.mark.outline_cr, image.Rows, image.Columns) for finding in findings]
     ds = Segmentation(
         source_images=[_source_image(image)],
-        pixel_array=np.stack(masks, axis=-1)[np.newaxis],  # (frames, rows, columns, segments)
+        pixel_array=np.moveaxis(np.stack(masks), 0, -1)[np.newaxis],  # (frames, rows, columns, segments)
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
             _segment(number, finding, view, model) for number, finding in enumerate(findings, start=1)
         ],
         series_instance_uid=series_uid(round_, Form.SEG),
         series_number=series_number(round_, Form.SEG),
-        sop_instance_uid=series_uid(round_, Form.SEG),  # replaced when sealed
+        sop_instance_uid=series_uid(round_, Form.SEG),  # left out when sealed
         instance_number=instance_number,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MANUFACTURER,
@@ -82,8 +83,19 @@ def _source_image(image: Dataset) -> Dataset:
     for keyword in header.TYPE_2:
         setattr(ds, keyword, "")
     ds.Modality = "MG"
-    ds.LossyImageCompression = "01" if header.text(image, "LossyImageCompression") == "01" else "00"
+    _copy_compression(ds, image)
     return ds
+
+
+def _copy_compression(ds: Dataset, image: Dataset) -> None:
+    """Say what the image has lost before the masks were made from it (PS3.3 C.8.20.2)."""
+    ds.LossyImageCompression = "01" if header.text(image, "LossyImageCompression") == "01" else "00"
+    method = header.text(image, "LossyImageCompressionMethod")
+    methods = [method] if method else list(header.values(image, "LossyImageCompressionMethod"))
+    ratios = header.numbers(image, "LossyImageCompressionRatio", len(methods)) if methods else ()
+    if ratios:
+        ds.LossyImageCompressionMethod = methods
+        ds.LossyImageCompressionRatio = [format_number_as_ds(ratio) for ratio in ratios]
 
 
 def _segment(number: int, finding: Finding, view: View | None, model: Model) -> SegmentDescription:

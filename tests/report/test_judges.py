@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydicom.uid import BreastTomosynthesisImageStorage, MammographyCADSRStorage
 
+from cmmd_node.facts import Reference
 from cmmd_node.report import write_results
 from tests import judges
-from tests.report.exams import OUTCOMES, make_exam, make_header, make_round
+from tests.report.exams import OUTCOMES, STUDY, VIEWS, make_exam, make_header, make_round
 
 pytestmark = pytest.mark.judges
 
@@ -43,6 +45,31 @@ def test_masks_are_valid_segmentations_of_the_same_patient_and_study(name: str, 
     assert judges.dcentvfy(*reports, *segmentations) == []
 
 
+def test_a_later_round_over_more_than_standard_views_is_valid(tmp_path: Path) -> None:
+    replaced = Reference(
+        study_instance_uid=STUDY,
+        series_instance_uid="1.2.3",
+        sop_class_uid=MammographyCADSRStorage,
+        sop_instance_uid="1.2.3.4",
+    )
+    tomosynthesis = make_header(
+        "L CC", SOPInstanceUID="1.2.9", SOPClassUID=BreastTomosynthesisImageStorage, SeriesInstanceUID="1.2.8"
+    )
+    lossy = {
+        "LossyImageCompression": "01",
+        "LossyImageCompressionRatio": "12.5",
+        "LossyImageCompressionMethod": "ISO_15444_1",
+    }
+    exam = [tomosynthesis, *(make_header(name, PatientName="Wang^XiaoDong=王^小东", **lossy) for name in VIEWS)]
+    paths = []
+    round_ = make_round(number=2, predecessors=(replaced,))
+    for number, result in enumerate(write_results(OUTCOMES["findings"], exam, round_)):
+        paths.append(tmp_path / f"{number}.dcm")
+        paths[-1].write_bytes(result.data)
+    assert judges.dciodvfy(*paths) == []
+    assert judges.dsrdump(paths[0]) == []
+
+
 def test_a_poor_header_still_gives_valid_objects(tmp_path: Path) -> None:
     absent = dict.fromkeys(
         (
@@ -51,7 +78,7 @@ def test_a_poor_header_still_gives_valid_objects(tmp_path: Path) -> None:
             "ImageLaterality", "ViewCodeSequence", "ContentDate", "ContentTime", "SpecificCharacterSet",
         )
     )  # fmt: skip
-    exam = [make_header(name, **absent) for name in ("L CC", "L MLO", "R CC", "R MLO")]
+    exam = [make_header(name, **absent) for name in VIEWS]
     paths = []
     for number, result in enumerate(write_results(OUTCOMES["findings"], exam, make_round())):
         paths.append(tmp_path / f"{number}.dcm")

@@ -183,6 +183,14 @@ def test_other_content_never_has_the_same_uid(other: Callable[[], list[ResultObj
     assert ours != theirs
 
 
+def test_no_patient_is_named_in_warnings_or_logs(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("DEBUG")
+    write_results(OUTCOMES["findings"], make_exam(), make_round())
+    assert "D1-0002" not in caplog.text + "".join(capsys.readouterr())
+
+
 def test_a_new_round_names_what_it_replaces() -> None:
     [first, *_] = write_results(OUTCOMES["no-findings"], make_exam(), make_round())
     predecessor = Reference(

@@ -74,6 +74,45 @@ def test_the_algorithm_is_named_as_in_the_contributing_equipment() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "taken"),
+    [
+        ({"LossyImageCompression": "00"}, ("00", None, None)),
+        ({"LossyImageCompression": "01"}, ("01", None, None)),
+        (
+            {
+                "LossyImageCompression": "01",
+                "LossyImageCompressionRatio": "12.5",
+                "LossyImageCompressionMethod": "ISO_15444_1",
+            },
+            ("01", 12.5, "ISO_15444_1"),
+        ),
+        (
+            {
+                "LossyImageCompression": "01",
+                "LossyImageCompressionRatio": [2, 12.5],
+                "LossyImageCompressionMethod": ["ISO_10918_1", "ISO_15444_1"],
+            },
+            ("01", [2, 12.5], ["ISO_10918_1", "ISO_15444_1"]),
+        ),
+        (
+            {
+                "LossyImageCompression": "01",
+                "LossyImageCompressionRatio": [2, 12.5],
+                "LossyImageCompressionMethod": "ISO_15444_1",
+            },
+            ("01", None, None),
+        ),
+    ],
+)
+def test_what_the_image_has_lost_is_said(changes: dict[str, object], taken: tuple[object, ...]) -> None:
+    exam = [make_header("L CC", **changes), *make_exam()[1:]]
+    written = write_results(make_result(marks={"L CC": (MASS,)}), exam, make_round())[1]
+    ds = dcmread(BytesIO(written.data))
+    found = ds.get("LossyImageCompressionRatio"), ds.get("LossyImageCompressionMethod")
+    assert (ds.LossyImageCompression, *found) == taken
+
+
+@pytest.mark.parametrize(
     "header",
     [
         make_header("L CC", FrameOfReferenceUID="1.2.3", PositionReferenceIndicator=""),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
+from typing import Any
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
@@ -108,7 +109,7 @@ def attribute_faults(ds: Dataset) -> Iterator[Fault]:
     for keyword, kind in {**_COMMON, **_OF_CLASS.get(ds.SOPClassUID, {})}.items():
         if keyword not in ds:
             yield _fault(keyword, f"is missing (type {kind})")
-        elif kind == 1 and (ds[keyword].value is None or not str(ds[keyword].value) or ds[keyword].VM == 0):
+        elif kind == 1 and _is_empty(ds[keyword].value):
             yield _fault(keyword, "is empty (type 1)")
     for keyword, allowed in _ENUMERATED.items():
         value = str(ds.get(keyword) or "")
@@ -124,6 +125,10 @@ def attribute_faults(ds: Dataset) -> Iterator[Fault]:
 
 def _fault(keyword: str, message: str) -> Fault:
     return Fault(rule=f"PS3.6 {dictionary_VR(keyword)}", path=keyword, message=message)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, Sized) and len(value) == 0)
 
 
 def _form_faults(ds: Dataset) -> Iterator[Fault]:

@@ -2,8 +2,8 @@
 
 A row reads as in the standard's tables: number, nesting, relationship, value type, concept, VM, requirement. An empty
 relationship is the one that the template was included with; "R-" before it means by reference only. Where the standard
-has "include", the concept is the template. Not held yet, and so refused: TID 1400-1402, 4012-4014, 4022, 4023 and the
-rows of TID 4005 on change over time.
+has "include", the concept is the template. Not held yet, and so refused: TID 1400-1402, 4012-4014, 4022, 4023, what
+includes them, the rows of TID 4005 on change over time and the other ways of TID 4017 and 4018 to name images.
 """
 
 from __future__ import annotations
