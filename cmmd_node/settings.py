@@ -13,8 +13,18 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableVariable
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -22,10 +32,24 @@ from cmmd_node.errors import SettingsError
 from cmmd_node.facts import Form
 
 CONFIG_VARIABLE = "CMMD_NODE_CONFIG"
+_PREFIX, _DELIMITER = "CMMD_NODE_", "__"
 
-#: PS3.5 6.2, AE: 1 to 16 characters of the default repertoire, no backslash, no control characters, not only spaces.
-AETitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+def _ae_title(value: str) -> str:
+    """PS3.5 6.2, AE: 1 to 16 characters of the default repertoire, no backslash, no control characters."""
+    if not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]{1,16}", value):
+        raise ValueError(f"an AE title has 1 to 16 ASCII characters and no backslash; {value!r} has not")
+    return value
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
+        raise ValueError(f"a name has 1 to 64 letters, digits, dots, dashes and underscores; {value!r} has not")
+    return value
+
+
+AETitle = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_ae_title)]
+Name = Annotated[str, AfterValidator(_name)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Megabytes = Annotated[int, Field(ge=1)]
@@ -112,7 +136,7 @@ class DeliverSettings(_Section):
 
     retry_seconds: Seconds = 2
     retry_limit_seconds: Seconds = 900
-    give_up_hours: Annotated[float, Field(gt=0)] = 72
+    give_up_hours: Annotated[float, Field(gt=0, le=8760)] = 72
 
 
 class PeerSettings(_Section):
@@ -155,8 +179,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True,
         extra="forbid",
-        env_prefix="CMMD_NODE_",
-        env_nested_delimiter="__",
+        env_prefix=_PREFIX,
+        env_nested_delimiter=_DELIMITER,
         nested_model_default_partial_update=True,
     )
 
@@ -192,7 +216,8 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"peer {peer.name}: the AE title {CHECK_AE_TITLE} is reserved for the node's own check"
                 )
-            if peer.results and peer.port == self.receive.port and peer.host in {self.receive.host, "localhost"}:
+            own = {self.receive.host, self.own_host, "localhost", "127.0.0.1", "::1"}
+            if peer.results and peer.port == self.receive.port and peer.host in own:
                 raise ValueError(f"peer {peer.name} is this node itself; its results would come back for ever")
         ports = [self.receive.port, self.web.port, self.node.check_port]
         if len(set(ports)) < len(ports):
@@ -234,7 +259,8 @@ def load_settings(path: Path | None = None) -> Settings:
     Raises
     ------
     SettingsError
-        The file is missing or no TOML, a key is unknown (the nearest known one is named), or a value is not usable.
+        The file is missing or no TOML, a key or variable is unknown (the nearest known one is named), or a value is
+        not usable.
     """
     if path is None and os.environ.get(CONFIG_VARIABLE):
         path = Path(os.environ[CONFIG_VARIABLE])
@@ -246,21 +272,38 @@ def load_settings(path: Path | None = None) -> Settings:
             raise SettingsError(f"configuration {path} cannot be read: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"configuration {path} is no TOML: {error}") from error
+    _refuse_unknown_variables()
     try:
         return Settings(**values)
+    except UnreadableVariable as error:
+        raise SettingsError(f"the environment: {error}; a list or a whole section is wanted as JSON") from error
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from error
 
 
+def _refuse_unknown_variables() -> None:
+    """Keys of a known section are checked like those of the file; of an unknown section nobody else would tell."""
+    for variable in os.environ:
+        prefix, _, rest = variable.partition(_PREFIX)
+        section, delimiter, _ = rest.lower().partition(_DELIMITER)
+        if not prefix and delimiter and section not in Settings.model_fields:
+            near = difflib.get_close_matches(section, Settings.model_fields, n=1)
+            hint = f"; did you mean {_PREFIX}{near[0].upper()}{_DELIMITER}?" if near else ""
+            raise SettingsError(f"environment: {variable} names no known section{hint}")
+
+
 def _sentence(error: ValidationError) -> str:
-    """The first complaint of pydantic as one sentence that names the key."""
-    first = error.errors(include_url=False)[0]
+    """The first complaint of pydantic as a sentence that names the key; unknown keys before what they leave missing."""
+    complaints = error.errors(include_url=False)
+    first = min(complaints, key=lambda one: one["type"] != "extra_forbidden")
     where = [str(part) for part in first["loc"]]
     key = ".".join(where)
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where[-1], _keys_at(where[:-1]), n=1)
         hint = f"; did you mean {'.'.join([*where[:-1], near[0]])}?" if near else ""
         return f"configuration: {key} is not a known key{hint}"
+    if first["type"] == "tuple_type":
+        return f"configuration: {key}: a list is wanted; in the file, a table under [[{key}]] for each entry"
     message = re.sub(r"^(Value error|Input), ?", "", first["msg"])
     if first["type"] != "value_error" and not isinstance(first.get("input"), dict):
         message = f"{message}, not {first['input']!r}"
