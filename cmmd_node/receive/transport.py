@@ -19,7 +19,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from cmmd_node.errors import MalformedUID, RefusedInstance
+from cmmd_node.errors import MalformedUID, MissingUID, RefusedInstance
 from cmmd_node.receive.inbox import Inbox, Spool
 from cmmd_node.receive.structure import is_uid
 
@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 #: A-ASSOCIATE-RQ has no negotiated limit; 128 contexts with every transfer syntax stay far below this.
 _NEGOTIATION_LIMIT = 1 << 20
 _MESSAGES_WAITING = 2
-_MISSING_INSTANCE_UID = 0xC101
+_MALFORMED_UID = 0x0117
+_MISSING_UID = 0xC101
 
 
 class SpooledDataSet(BytesIO):
@@ -77,7 +78,11 @@ class SpooledDataSet(BytesIO):
         sop_instance_uid = str(command.get("AffectedSOPInstanceUID") or "")
         context = self._provider.assoc._accepted_cx.get(message.context_id)
         try:
+            if not sop_instance_uid:
+                raise MissingUID("the command has no SOP Instance UID")
             if not (is_uid(sop_class_uid) and is_uid(sop_instance_uid)):
+                # pynetdicom would end the association over a long one; without it, `get_msg` answers.
+                del command.AffectedSOPInstanceUID
                 raise MalformedUID("the command's SOP Class or Instance UID is no UID")
             if context is None:
                 raise RefusedInstance("the presentation context was not accepted")
@@ -119,15 +124,17 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         super().receive_primitive(primitive)
 
     def get_msg(self, block: bool = False) -> Any:
-        """The next message; a C-STORE without SOP Instance UID, which pynetdicom would ignore, is answered here."""
+        """The next message; a C-STORE without a usable SOP Instance UID, which pynetdicom would ignore, is answered."""
         context_id, message = super().get_msg(block)
         if isinstance(message, C_STORE) and message.MessageID is not None and not message.is_valid_request:
+            data_set = cast(SpooledDataSet, message.DataSet)
             response = C_STORE()
             response.MessageIDBeingRespondedTo = message.MessageID
             response.AffectedSOPClassUID = message.AffectedSOPClassUID
-            response.Status = _MISSING_INSTANCE_UID
+            response.Status = _MALFORMED_UID if isinstance(data_set.problem, MalformedUID) else _MISSING_UID
+            logger.warning("C-STORE from %r refused: %s", self.assoc.requestor.ae_title, data_set.problem)
             self.send_msg(response, context_id)
-            cast(SpooledDataSet, message.DataSet).discard()
+            data_set.discard()
             return None, None
         return context_id, message
 

@@ -1,0 +1,99 @@
+"""Fixtures of all tests: settings of a node of one's own, on either database; tools that a machine may lack."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from cmmd_node.index import Index, open_index
+from cmmd_node.settings import Settings
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+#: A PostgreSQL server on which tests may create databases; without it they use SQLite.
+TEST_DATABASE_VARIABLE = "CMMD_NODE_TEST_DATABASE_URL"
+
+MakeSettings = Callable[..., Settings]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `shared` run wherever the shared data are."""
+    if item.get_closest_marker("shared") and not (SHARED / "data").is_dir():
+        pytest.skip("the shared data are not beside this checkout")
+
+
+def need(*tools: str) -> None:
+    """Skip the test when one of the programs is missing; on CI, where all are installed, fail it."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"{', '.join(missing)} is missing; tests/run installs it")
+    if missing:
+        pytest.skip(f"{', '.join(missing)} is not installed")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nobody uses right now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture
+def database_url() -> Iterator[str]:
+    """The database_url setting of a fresh database: empty for SQLite in data_dir, or one on PostgreSQL."""
+    server = os.environ.get(TEST_DATABASE_VARIABLE)
+    if not server:
+        yield ""
+        return
+    name = f"test_{secrets.token_hex(6)}"
+    admin = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield sa.make_url(server).set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    admin.dispose()
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path, database_url: str) -> MakeSettings:
+    """Settings of a node in the test's folder; keyword arguments are sections."""
+
+    def make(**sections: Any) -> Settings:
+        receive_port, web_port, check_port = free_ports(3)
+        node = {"data_dir": tmp_path / "node", "database_url": database_url, "check_port": check_port}
+        receive = {"port": receive_port, "reserve_mb": 16}
+        return Settings(
+            **{
+                **sections,
+                "node": {**node, **sections.get("node", {})},
+                "receive": {**receive, **sections.get("receive", {})},
+                "web": {"port": web_port, **sections.get("web", {})},
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> Settings:
+    """Settings of a node that takes images from anybody and sends to nobody."""
+    return make_settings(receive={"accept": "any"})
+
+
+@pytest.fixture
+def index(settings: Settings) -> Iterator[Index]:
+    """The open index of that node."""
+    opened = open_index(settings)
+    yield opened
+    opened.close()

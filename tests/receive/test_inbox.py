@@ -1,0 +1,85 @@
+"""What the inbox finds after a crash, and what it does with it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cmmd_node.errors import OutOfResources
+from cmmd_node.index import Index
+from cmmd_node.receive.inbox import Inbox, Kept
+from cmmd_node.settings import Settings
+from tests.mammograms import make_mammogram
+from tests.receive.conftest import data_set_bytes
+
+
+def keep(inbox: Inbox, study: str = "study") -> tuple[Kept, bytes]:
+    ds = make_mammogram(study=study)
+    spool = inbox.spool(
+        sop_class_uid=ds.SOPClassUID,
+        sop_instance_uid=ds.SOPInstanceUID,
+        transfer_syntax_uid=ds.file_meta.TransferSyntaxUID,
+    )
+    spool.write(data_set_bytes(ds))
+    return inbox.keep(spool, source="TEST"), data_set_bytes(ds)
+
+
+def paths(index: Index) -> list[str]:
+    with index.read() as connection:
+        return [row[0] for row in connection.exec_driver_sql("SELECT path FROM instance ORDER BY path")]
+
+
+def objects(settings: Settings) -> list[Path]:
+    return sorted((settings.node.data_dir / "objects").glob("*/*.dcm"))
+
+
+def test_a_complete_file_without_a_row_is_indexed(settings: Settings, index: Index) -> None:
+    inbox = Inbox(settings, index, index.client())
+    keep(inbox, "known")
+    (known,) = objects(settings)
+    _, data = keep(inbox, "crashed")
+    with index.write() as connection:
+        connection.exec_driver_sql(f"DELETE FROM instance WHERE path <> '{known.relative_to(settings.node.data_dir)}'")
+    inbox.adopt()
+    assert sorted(paths(index)) == [str(path.relative_to(settings.node.data_dir)) for path in objects(settings)]
+    assert len(objects(settings)) == 2
+    assert any(path.read_bytes().endswith(data) for path in objects(settings))
+
+
+def test_an_unreadable_file_without_a_row_is_put_aside(settings: Settings, index: Index) -> None:
+    inbox = Inbox(settings, index, index.client())
+    keep(inbox)
+    broken = settings.node.data_dir / "objects" / "00" / "00ff.dcm"
+    broken.write_bytes(b"\0" * 200)
+    inbox.adopt()
+    assert broken not in objects(settings)
+    assert (settings.node.data_dir / "quarantine" / "00ff.dcm").exists()
+    assert len(objects(settings)) == 1
+
+
+def test_leftovers_in_the_own_spool_are_removed_and_no_others(settings: Settings, index: Index) -> None:
+    inbox = Inbox(settings, index, index.client(), number=0)
+    Inbox(settings, index, index.client(), number=1)
+    spool = settings.node.data_dir / "spool"
+    for number in ("0", "1"):
+        (spool / number / "leftover").write_bytes(b"half an object")
+    inbox.sweep()
+    assert not (spool / "0" / "leftover").exists()
+    assert (spool / "1" / "leftover").exists()
+
+
+def test_a_repeat_whose_file_is_gone_is_no_success(settings: Settings, index: Index) -> None:
+    inbox = Inbox(settings, index, index.client())
+    keep(inbox)
+    shutil.rmtree(settings.node.data_dir / "objects" / objects(settings)[0].parent.name)
+    ds = make_mammogram()
+    spool = inbox.spool(
+        sop_class_uid=ds.SOPClassUID,
+        sop_instance_uid=ds.SOPInstanceUID,
+        transfer_syntax_uid=ds.file_meta.TransferSyntaxUID,
+    )
+    spool.write(data_set_bytes(ds))
+    with pytest.raises(OutOfResources, match="damaged"):
+        inbox.keep(spool, source="TEST")
