@@ -144,27 +144,9 @@ def _work(settings: Settings, index: Index, _number: int, stop: threading.Event)
 
 
 def _web(settings: Settings, index: Index, _number: int, stop: threading.Event) -> None:
-    import uvicorn  # noqa: PLC0415
+    from cmmd_node.web import serve_http  # noqa: PLC0415 - only this role needs the web framework
 
-    from cmmd_node.web import make_app  # noqa: PLC0415
-
-    server = uvicorn.Server(
-        uvicorn.Config(
-            make_app(settings, index),
-            host=settings.web.host,
-            port=settings.web.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-        )
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not stop.wait(0.2):
-        if not thread.is_alive():
-            raise StartRefused(f"cannot listen on {settings.web.host}:{settings.web.port}")
-    server.should_exit = True
-    thread.join(_STOP_SECONDS / 2)
+    serve_http(settings, index, stop, stop_seconds=_STOP_SECONDS / 2)
 
 
 class _Child:

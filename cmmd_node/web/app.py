@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
+import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from cmmd_node.errors import StartRefused
 from cmmd_node.index import Index
 from cmmd_node.settings import Settings
 from cmmd_node.web.health import check_health
@@ -30,3 +34,30 @@ def make_app(settings: Settings, index: Index) -> FastAPI:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def serve_http(settings: Settings, index: Index, stop: threading.Event, *, stop_seconds: float) -> None:
+    """Answer on the configured address until `stop` is set; then let open requests end for `stop_seconds`.
+
+    Raises
+    ------
+    StartRefused
+        The address cannot be listened on.
+    """
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(settings, index),
+            host=settings.web.host,
+            port=settings.web.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+        )
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not stop.wait(0.2):
+        if not thread.is_alive():
+            raise StartRefused(f"cannot listen on {settings.web.host}:{settings.web.port}")
+    server.should_exit = True
+    thread.join(stop_seconds)
