@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from pydicom.dataset import Dataset
@@ -130,7 +129,7 @@ def encoded(root: Item) -> Dataset:
     ValueError
         A link leads to an item outside the tree.
     """
-    positions = MappingProxyType({id(item): path for item, path in _walk(root, (1,))})
+    positions = {id(item): path for item, path in _walk(root, (1,))}
     return _encoded_item(root, positions)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from cmmd_node.report.check import Fault, check_object, require_valid
 from cmmd_node.report.check.rows import INCLUDE, TEMPLATES
 from cmmd_node.report.check.value_sets import VALUE_SETS
 from tests import judges
-from tests.report.exams import OUTCOMES, code_item, make_exam, make_round
+from tests.report.exams import CLUSTER, MASS, OUTCOMES, code_item, make_exam, make_header, make_result, make_round
 
 WRITTEN = {
     name: [dcmread(BytesIO(found.data)) for found in write_results(result, make_exam(), make_round())]
@@ -216,7 +217,6 @@ SEGMENTATION_MISTAKES: dict[str, tuple[Callable[[Dataset], object], str]] = {
         lambda ds: setattr(ds.SegmentSequence[1], "TrackingUID", ds.SegmentSequence[0].TrackingUID),
         "TrackingUID",
     ),
-    "no tracking id": (lambda ds: delattr(ds.SegmentSequence[0], "TrackingID"), "TrackingID"),
     "a frame too few": (lambda ds: ds.PerFrameFunctionalGroupsSequence.pop(), "NumberOfFrames"),
     "pixels cut short": (lambda ds: setattr(ds, "PixelData", ds.PixelData[:-2]), "PixelData"),
     "bytes for bits": (lambda ds: setattr(ds, "BitsAllocated", 8), "BitsAllocated"),
@@ -276,6 +276,52 @@ def test_each_mistake_in_a_segmentation_is_found(name: str) -> None:
     change, words = SEGMENTATION_MISTAKES[name]
     faults = check_object(mistaken(two_segments(), change), images=make_exam())
     assert any(words in str(fault) for fault in faults), list(map(str, faults))
+
+
+#: Elements that an object may lack: optional ones that were copied or that highdicom adds.
+OPTIONAL = {
+    "PatientAge",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "SourceImageSequence",
+    "DimensionDescriptionLabel",
+    "AnatomicRegionModifierSequence",
+    "AlgorithmParameters",
+    "SegmentsOverlap",
+    "PresentationLUTShape",
+    "PurposeOfReferenceCodeSequence",
+}
+
+
+def elements(ds: Dataset, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Dataset, str]]:
+    """Every element: its place below the nearest content item with a name, the data set that holds it, its keyword."""
+    names = ds.get("ConceptNameCodeSequence")
+    here = (names[0].CodeValue,) if names else above
+    for element in list(ds):
+        yield (*here, element.keyword), ds, element.keyword
+        if element.VR == "SQ":
+            for found in element.value:
+                yield from elements(found, (*here, element.keyword))
+
+
+@pytest.mark.parametrize("form", Form)
+def test_no_element_can_be_missed(form: Form) -> None:
+    exam = [make_header("L CC")]
+    result = make_result(marks={"L CC": (CLUSTER, MASS)})
+    written = write_results(replace(result, views=result.views[:1]), exam, make_round())
+    [ds] = [dcmread(BytesIO(found.data)) for found in written if found.form is form]
+    seen, unnoticed = set(), set()
+    for place, holder, keyword in elements(ds):
+        if place in seen:
+            continue
+        seen.add(place)
+        taken = holder[keyword]
+        del holder[keyword]
+        if not check_object(ds, images=exam):
+            unnoticed.add(keyword)
+        holder[keyword] = taken
+    assert unnoticed <= OPTIONAL
+    assert check_object(ds, images=exam) == []
 
 
 def test_coordinates_are_bounded_by_the_library_when_no_image_is_at_hand() -> None:

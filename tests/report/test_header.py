@@ -175,7 +175,7 @@ def test_undecodable_numbers_are_absent(words: str) -> None:
     assert not {"111026", "111066"} & first_entry(ds).keys()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from(

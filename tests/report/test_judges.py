@@ -85,3 +85,13 @@ def test_a_poor_header_still_gives_valid_objects(tmp_path: Path) -> None:
         paths[-1].write_bytes(result.data)
     assert judges.dciodvfy(*paths) == []
     assert judges.dsrdump(paths[0]) == []
+
+
+def test_a_missing_tool_skips_here_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="dicom3tools"):
+        judges.dciodvfy(tmp_path / "any.dcm")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="dicom3tools"):
+        judges.dciodvfy(tmp_path / "any.dcm")

@@ -34,6 +34,8 @@ _COMMON = {
     "SeriesInstanceUID": 1,
     "SeriesNumber": 1,
     "SeriesDescription": 1,
+    "SeriesDate": 1,
+    "SeriesTime": 1,
     "InstanceNumber": 1,
     "ContentDate": 1,
     "ContentTime": 1,
@@ -81,6 +83,50 @@ _OF_CLASS: Mapping[str, Mapping[str, int]] = {
         "PixelData": 1,
     },
 }
+_CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+_REFERENCE = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID")
+_OF_STUDY = ("StudyInstanceUID", "ReferencedSeriesSequence")
+#: What every item of a sequence must hold, wherever the sequence stands; codes besides.
+_ITEMS = {
+    "AnatomicRegionSequence": _CODE,
+    "AnatomicRegionModifierSequence": _CODE,
+    "ContributingEquipmentSequence": (
+        "PurposeOfReferenceCodeSequence",
+        "Manufacturer",
+        "ManufacturerModelName",
+        "SoftwareVersions",
+        "DeviceUID",
+    ),
+    "CurrentRequestedProcedureEvidenceSequence": _OF_STUDY,
+    "PertinentOtherEvidenceSequence": _OF_STUDY,
+    "PredecessorDocumentsSequence": _OF_STUDY,
+    "ReferencedSeriesSequence": ("SeriesInstanceUID",),
+    "ReferencedSOPSequence": _REFERENCE,
+    "ReferencedInstanceSequence": _REFERENCE,
+    "SourceImageSequence": _REFERENCE,
+    "DerivationImageSequence": ("DerivationCodeSequence", "SourceImageSequence"),
+    "MeasuredValueSequence": ("NumericValue", "MeasurementUnitsCodeSequence"),
+    "DimensionOrganizationSequence": ("DimensionOrganizationUID",),
+    "DimensionIndexSequence": ("DimensionOrganizationUID", "DimensionIndexPointer", "FunctionalGroupPointer"),
+    "SegmentSequence": (
+        "SegmentNumber",
+        "SegmentLabel",
+        "SegmentAlgorithmType",
+        "SegmentAlgorithmName",
+        "SegmentationAlgorithmIdentificationSequence",
+        "SegmentedPropertyCategoryCodeSequence",
+        "SegmentedPropertyTypeCodeSequence",
+        "AnatomicRegionSequence",
+        "TrackingID",
+        "TrackingUID",
+    ),
+    "SegmentationAlgorithmIdentificationSequence": (
+        "AlgorithmFamilyCodeSequence",
+        "AlgorithmName",
+        "AlgorithmVersion",
+        "AlgorithmSource",
+    ),
+}
 _ENUMERATED = {
     "SpecificCharacterSet": {"ISO_IR 192"},
     "PatientSex": {"F", "M", "O"},
@@ -121,6 +167,7 @@ def attribute_faults(ds: Dataset) -> Iterator[Fault]:
     if _NOTICE not in str(ds.get("SeriesDescription", "")):
         yield _fault("SeriesDescription", f"does not say {_NOTICE!r}")
     yield from _form_faults(ds)
+    yield from _item_faults(ds)
 
 
 def _fault(keyword: str, message: str) -> Fault:
@@ -129,6 +176,16 @@ def _fault(keyword: str, message: str) -> Fault:
 
 def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, Sized) and len(value) == 0)
+
+
+def _item_faults(ds: Dataset) -> Iterator[Fault]:
+    for element in ds.iterall():
+        if element.VR != "SQ":
+            continue
+        wanted = _CODE if element.keyword.endswith("CodeSequence") else _ITEMS.get(element.keyword, ())
+        for keyword in wanted:
+            if any(_is_empty(item.get(keyword)) for item in element.value):
+                yield _fault(keyword, f"is missing or empty in an item of {element.keyword}")
 
 
 def _form_faults(ds: Dataset) -> Iterator[Fault]:

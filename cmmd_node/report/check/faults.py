@@ -79,6 +79,13 @@ class Node:
         """The value of a CODE item, ("", "") when it is none."""
         return code_key(self.ds, "ConceptCodeSequence")
 
+    @property
+    def number(self) -> float | None:
+        """The value of a NUM item, None when it has none."""
+        measured = self.ds.get("MeasuredValueSequence")
+        value = measured[0].get("NumericValue") if measured else None
+        return None if value is None else float(value)
+
 
 def code_key(ds: Dataset, keyword: str) -> CodeKey:
     """Return the first code of a code sequence, ("", "") when there is none."""

@@ -30,7 +30,7 @@ def library_faults(root: Node, images: Sequence[Dataset]) -> Iterator[Fault]:
             if found != value:
                 message = f"{concept} DCM is {found}, the image has {value}"
                 yield Fault(rule=f"TID 4020 row {_ROW[concept]}", path=entry.path, message=message)
-        yield from _spacing_faults(entry, written, ds)
+        yield from _number_faults(entry, written, ds)
 
 
 def _expected(ds: Dataset) -> dict[str, str]:
@@ -52,13 +52,15 @@ def _plain(node: Node) -> str:
     return node.value[0] or str(ds.get("TextValue") or ds.get("Date") or ds.get("Time"))
 
 
-def _spacing_faults(entry: Node, written: dict[str, Node], ds: Dataset) -> Iterator[Fault]:
-    """Rows 11 and 12: the first value of the attribute lies between rows, so it is the vertical one."""
+def _number_faults(entry: Node, written: dict[str, Node], ds: Dataset) -> Iterator[Fault]:
+    """Rows with a unit: the first value of a spacing lies between rows, so it is the vertical one."""
     spacing = header.numbers(ds, "ImagerPixelSpacing", 2) or header.numbers(ds, "PixelSpacing", 2)
-    if not spacing or min(spacing) <= 0:
-        return
-    for row, concept, value in zip((12, 11), ("111066", "111026"), spacing, strict=True):
-        found = float(written[concept].ds.MeasuredValueSequence[0].NumericValue) if concept in written else 0.0
-        if not math.isclose(found, value, rel_tol=1e-9):
-            message = f"{concept} DCM is {found}, the image has {value}"
-            yield Fault(rule=f"TID 4020 row {row}", path=entry.path, message=message)
+    size = (*header.numbers(ds, "Rows", 1), *header.numbers(ds, "Columns", 1))
+    for rows, concepts, values in (((12, 11), ("111066", "111026"), spacing), ((27, 28), ("110910", "110911"), size)):
+        if len(values) != 2 or min(values) <= 0:
+            continue
+        for row, concept, value in zip(rows, concepts, values, strict=True):
+            found = written[concept].number if concept in written else None
+            if found is None or not math.isclose(found, value, rel_tol=1e-9):
+                message = f"{concept} DCM is {found}, the image has {value:g}"
+                yield Fault(rule=f"TID 4020 row {row}", path=entry.path, message=message)

@@ -13,15 +13,6 @@ _PROPERTIES = {
     (("49755003", "SCT"), ("4147007", "SCT")),  # abnormal structure, mass
     (("49755003", "SCT"), ("129769006", "SCT")),  # abnormal structure, calcification cluster
 }
-_SEGMENT = (
-    "SegmentLabel",
-    "SegmentAlgorithmType",
-    "SegmentAlgorithmName",
-    "SegmentedPropertyCategoryCodeSequence",
-    "SegmentedPropertyTypeCodeSequence",
-    "TrackingID",
-    "TrackingUID",
-)
 
 
 def segmentation_faults(ds: Dataset, images: Sequence[Dataset]) -> Iterator[Fault]:
@@ -52,9 +43,6 @@ def _segment_faults(segments: list[Dataset]) -> Iterator[Fault]:
     if [segment.get("SegmentNumber") for segment in segments] != list(range(1, len(segments) + 1)):
         yield _fault("SegmentNumber", "segments are not numbered 1, 2, 3 without gaps")
     for number, segment in enumerate(segments, start=1):
-        for keyword in _SEGMENT:
-            if not segment.get(keyword):
-                yield _fault(keyword, f"is missing or empty in segment {number}")
         category = code_key(segment, "SegmentedPropertyCategoryCodeSequence")
         kind = code_key(segment, "SegmentedPropertyTypeCodeSequence")
         if (category, kind) not in _PROPERTIES:

@@ -166,8 +166,8 @@ def _header_size(ds: Dataset) -> _Size:
 
 
 def _library_size(image: Node) -> _Size:
-    found = {child.name: child.ds for child in image.children}
-    columns, rows = (found[name].MeasuredValueSequence[0].NumericValue if name in found else None for name in _SIZE)
+    found = {child.name: child.number for child in image.children}
+    columns, rows = map(found.get, _SIZE)
     return columns, rows
 
 
