@@ -253,6 +253,14 @@ def mistaken(ds: Dataset, change: Callable[[Dataset], object]) -> Dataset:
     return ds
 
 
+def of_one_image(form: Form) -> Dataset:
+    """The smallest object that holds everything."""
+    result = make_result(marks={"L CC": (CLUSTER, MASS)})
+    written = write_results(replace(result, views=result.views[:1]), [make_header("L CC")], make_round())
+    [ds] = [dcmread(BytesIO(found.data)) for found in written if found.form is form]
+    return ds
+
+
 def two_segments() -> Dataset:
     return WRITTEN["findings"][2]
 
@@ -306,10 +314,7 @@ def elements(ds: Dataset, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 
 @pytest.mark.parametrize("form", Form)
 def test_no_element_can_be_missed(form: Form) -> None:
-    exam = [make_header("L CC")]
-    result = make_result(marks={"L CC": (CLUSTER, MASS)})
-    written = write_results(replace(result, views=result.views[:1]), exam, make_round())
-    [ds] = [dcmread(BytesIO(found.data)) for found in written if found.form is form]
+    exam, ds = [make_header("L CC")], of_one_image(form)
     seen, unnoticed = set(), set()
     for place, holder, keyword in elements(ds):
         if place in seen:
@@ -375,7 +380,7 @@ def test_the_check_shares_no_table_with_the_writers() -> None:
 @pytest.mark.judges
 def test_the_judges_see_what_we_see(tmp_path: Path) -> None:
     path = tmp_path / "mistaken.dcm"
-    ds = copy.deepcopy(WRITTEN["findings"][0])
+    ds = of_one_image(Form.CAD_SR)
     for name in ("no rendering intent", "dangling reference", "no patient id"):
         REPORT_MISTAKES[name][0](ds)
     ds.save_as(path, enforce_file_format=True)
