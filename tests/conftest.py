@@ -48,21 +48,38 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.fixture
-def database_url() -> Iterator[str]:
-    """The database_url setting of a fresh database: empty for SQLite in data_dir, or one on PostgreSQL."""
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sa.Engine, str] | None]:
+    """A connection to the PostgreSQL server, and a database to copy; migrating one for each test takes seconds."""
     server = os.environ.get(TEST_DATABASE_VARIABLE)
     if not server:
-        yield ""
+        yield None
         return
-    name = f"test_{secrets.token_hex(6)}"
+    name = f"template_{secrets.token_hex(6)}"
     admin = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    yield sa.make_url(server).set(database=name).render_as_string(hide_password=False)
+    url = sa.make_url(server).set(database=name).render_as_string(hide_password=False)
+    open_index(Settings(node={"data_dir": tmp_path_factory.mktemp("template"), "database_url": url})).close()
+    yield admin, name
     with admin.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
     admin.dispose()
+
+
+@pytest.fixture
+def database_url(migrated_database: tuple[sa.Engine, str] | None) -> Iterator[str]:
+    """The database_url setting of a fresh database: empty for SQLite in data_dir, or one on PostgreSQL."""
+    if migrated_database is None:
+        yield ""
+        return
+    admin, template = migrated_database
+    name = f"test_{secrets.token_hex(6)}"
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield admin.url.set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -149,20 +149,17 @@ def _store(assoc: Association, file: Outgoing, called_ae_title: str) -> Answer:
     syntaxes = [file.transfer_syntax_uid]
     if file.transfer_syntax_uid in _UNCOMPRESSED:
         syntaxes += _UNCOMPRESSED
-    syntax = next((one for one in syntaxes if one in accepted), None)
-    if syntax is None:
+    if accepted.isdisjoint(syntaxes):
         name = UID(file.sop_class_uid).name
         return Answer(
             file,
             None,
             f"{called_ae_title} accepted no presentation context for {name}; its administrator can enable it",
         )
-    ds = dcmread(file.path)
-    ds.file_meta.TransferSyntaxUID = UID(syntax)
     assoc.dimse_timeout = _PROGRESS_SECONDS + file.path.stat().st_size / _SLOWEST_BYTES_PER_SECOND
     if not assoc.is_established:
         raise DeliveryFailed(f"{called_ae_title} ended the association")
-    response = assoc.send_c_store(ds)
+    response = assoc.send_c_store(dcmread(file.path))  # written anew where the peer takes the other uncompressed syntax
     if "Status" not in response:
         raise DeliveryFailed(f"{called_ae_title} gave no answer to a C-STORE")
     comment = response.get("ErrorComment")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import uvicorn
@@ -44,20 +45,17 @@ def serve_http(settings: Settings, index: Index, stop: threading.Event, *, stop_
     StartRefused
         The address cannot be listened on.
     """
+    try:
+        listening = socket.create_server((settings.web.host, settings.web.port))
+    except OSError as error:
+        where = f"{settings.web.host}:{settings.web.port}"
+        raise StartRefused(f"cannot listen on {where}: {error.strerror}") from error
     server = uvicorn.Server(
-        uvicorn.Config(
-            make_app(settings, index),
-            host=settings.web.host,
-            port=settings.web.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-        )
+        uvicorn.Config(make_app(settings, index), log_config=None, access_log=False, server_header=False)
     )
-    thread = threading.Thread(target=server.run, daemon=True)
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
-    while not stop.wait(0.2):
-        if not thread.is_alive():
-            raise StartRefused(f"cannot listen on {settings.web.host}:{settings.web.port}")
+    stop.wait()
     server.should_exit = True
     thread.join(stop_seconds)
+    listening.close()

@@ -1,0 +1,103 @@
+"""Opening the index: migrations, durability, refusals; on whichever database the suite runs."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from cmmd_node.errors import StartRefused
+from cmmd_node.index import Index, open_index
+from cmmd_node.index.identity import node_uid
+from cmmd_node.index.tables import heartbeat, metadata
+from cmmd_node.settings import Settings
+
+
+def test_migrations_make_the_tables_that_the_code_knows(index: Index) -> None:
+    with index.read() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"include_name": lambda name, kind, _parents: kind != "table" or name in metadata.tables}
+        )
+        assert compare_metadata(context, metadata) == []
+
+
+def test_opening_twice_changes_nothing(settings: Settings, index: Index) -> None:
+    again = open_index(settings)
+    with again.read() as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "0001"
+    again.close()
+
+
+def test_processes_that_start_together_migrate_once(settings: Settings) -> None:
+    opened: list[Index] = []
+    threads = [threading.Thread(target=lambda: opened.append(open_index(settings))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 4
+    for one in opened:
+        one.close()
+
+
+def test_an_index_of_a_newer_program_is_refused(settings: Settings, index: Index) -> None:
+    with index.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StartRefused, match="newer"):
+        open_index(settings)
+
+
+def test_a_database_that_cannot_be_reached_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    settings = Settings(
+        node={"data_dir": tmp_path, "database_url": "postgresql+psycopg://nobody:secret-4711@127.0.0.1:1/none"}
+    )
+    with pytest.raises(StartRefused, match="index") as refusal:
+        open_index(settings)
+    assert "\n" not in str(refusal.value)
+    assert "secret-4711" not in str(refusal.value)
+
+
+def test_a_damaged_sqlite_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "index.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(StartRefused, match="not a database"):
+        open_index(Settings(node={"data_dir": tmp_path}))
+
+
+def test_a_failed_transaction_leaves_nothing(index: Index) -> None:
+    def fail() -> None:
+        with index.write() as connection:
+            connection.execute(heartbeat.insert().values(role="x", at_ms=1))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with index.read() as connection:
+        assert connection.execute(heartbeat.select()).all() == []
+
+
+def test_a_commit_on_sqlite_is_synced(tmp_path: Path) -> None:
+    index = open_index(Settings(node={"data_dir": tmp_path}))
+    with index.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+        journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+    assert journal == ("wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "truncate")
+    index.close()
+
+
+def test_the_identity_is_made_once(tmp_path: Path) -> None:
+    numbers = iter(range(100))
+    made = []
+    threads = [
+        threading.Thread(target=lambda: made.append(node_uid(tmp_path, lambda: f"2.25.{next(numbers)}")))
+        for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["node.json"]
