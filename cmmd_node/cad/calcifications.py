@@ -16,11 +16,15 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from cmmd_node.cad.breast import GRID_MM, Breast, Field
+from cmmd_node.cad.breast import GRID_MM, Breast, Field, resampled
 from cmmd_node.cad.outlines import Points
+from cmmd_node.facts import Spacing
 
 COARSEST_MM: Final = 0.15
 """With larger pixels single calcifications cannot be told from noise; such images get no clusters."""
+FINEST_MM: Final = 0.07
+"""Smaller pixels are brought to USUAL_MM: a calcification is no clearer in them, and the time goes with the square."""
+USUAL_MM: Final = 0.09
 CLUSTER_RADIUS_MM: Final = 5.64
 """Of a disc of 1 cm2."""
 _LINK_MM: Final = 4.0
@@ -67,11 +71,16 @@ def find_clusters(pixels: Field, breast: Breast) -> list[Cluster]:
 def find_spots(pixels: Field, breast: Breast) -> Spots:
     """Find single bright spots, the most prominent first."""
     spacing, first_mm = breast.placement.spacing, breast.placement.first_column_mm
-    used = np.flatnonzero(breast.mask.any(axis=1)) * GRID_MM
-    top, bottom = (int(mm / spacing.row_mm) for mm in (used[0], used[-1] + GRID_MM))
-    left, right = (int(mm / spacing.column_mm) for mm in (first_mm, first_mm + breast.mask.shape[1] * GRID_MM))
     stored = pixels[:, ::-1] if breast.placement.mirrored else pixels
+    if max(spacing.row_mm, spacing.column_mm) < FINEST_MM:
+        stored = resampled(stored, row_step=USUAL_MM / spacing.row_mm, column_step=USUAL_MM / spacing.column_mm)
+        spacing = Spacing(row_mm=USUAL_MM, column_mm=USUAL_MM)
+    used = np.flatnonzero(breast.mask.any(axis=1)) * GRID_MM
+    top, left = int(used[0] / spacing.row_mm), int(first_mm / spacing.column_mm)
+    bottom = int((used[-1] + GRID_MM) / spacing.row_mm)
+    right = int((first_mm + breast.mask.shape[1] * GRID_MM) / spacing.column_mm)
     image = np.ascontiguousarray(stored[top:bottom, left:right])
+    bottom, right = top + image.shape[0], left + image.shape[1]
 
     deep = breast.to_skin_mm > _RIM_MM
     coarse_row = _coarse(np.arange(top, bottom), spacing.row_mm, 0.0, deep.shape[0])
@@ -80,13 +89,13 @@ def find_spots(pixels: Field, breast: Breast) -> Spots:
 
     response = np.zeros_like(image)
     for narrow, wide in _SCALES_MM:
-        peaks = _smooth(image, narrow, breast) - _smooth(image, wide, breast)
-        np.maximum(response, peaks / _noise(peaks, valid.astype(np.float32), breast), out=response)
+        peaks = _smooth(image, narrow, spacing) - _smooth(image, wide, spacing)
+        np.maximum(response, peaks / _noise(peaks, valid.astype(np.float32), spacing), out=response)
     highest = ndimage.maximum_filter(response, size=5)
     r, c = np.nonzero((response == highest) & (response > _LEAST_PROMINENCE) & valid)
 
     places = np.stack([(c + left + 0.5) * spacing.column_mm - first_mm, (r + top + 0.5) * spacing.row_mm], axis=1)
-    keep = _is_round(_smooth(image, 0.12, breast), r, c)
+    keep = _is_round(_smooth(image, 0.12, spacing), r, c)
     places, prominence = places[keep], response[r, c][keep].astype(np.float64)
     order = np.lexsort((places[:, 0], places[:, 1], -prominence))[:_MOST_SPOTS]
     return Spots(places[order], prominence[order])
@@ -124,17 +133,15 @@ def _strength(spots: Spots, members: NDArray[np.intp]) -> float:
     return float((within * rise[None, :]).sum(axis=1).max())
 
 
-def _smooth(image: Field, sigma_mm: float, breast: Breast) -> Field:
-    spacing = breast.placement.spacing
+def _smooth(image: Field, sigma_mm: float, spacing: Spacing) -> Field:
     smooth: Field = ndimage.gaussian_filter(
         image, (sigma_mm / spacing.row_mm, sigma_mm / spacing.column_mm), mode="nearest", truncate=3.0
     )
     return smooth
 
 
-def _noise(peaks: Field, valid: Field, breast: Breast) -> Field:
+def _noise(peaks: Field, valid: Field, spacing: Spacing) -> Field:
     """Local standard deviation of a difference of Gaussians, little moved by the few spots that are sought."""
-    spacing = breast.placement.spacing
     window = (int(8.0 / spacing.row_mm) | 1, int(8.0 / spacing.column_mm) | 1)
     share = np.maximum(ndimage.uniform_filter(valid, window, mode="reflect"), np.float32(0.05))
 

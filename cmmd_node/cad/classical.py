@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from cmmd_node.cad.breast import Breast, find_breast
 from cmmd_node.cad.calcifications import Cluster, find_clusters
-from cmmd_node.cad.masses import FEATURES, Candidate, find_candidates
+from cmmd_node.cad.masses import CANDIDATE_FEATURES, find_candidates
 from cmmd_node.cad.network import Network
 from cmmd_node.cad.outlines import Points, hull_corners, rim_corners
+from cmmd_node.cad.places import PLACE_FEATURES
 from cmmd_node.errors import NotAnalysed
 from cmmd_node.facts import Kind, Mark, Model, PointCR, Spacing, View
 
@@ -28,12 +29,11 @@ _DECIDING: Final = (
     "masses.py",
     "network.py",
     "outlines.py",
+    "places.py",
 )
 """Files that decide the answers: their bytes are the identity of the model."""
 
-_USUAL_LOG_ODDS: Final = 0.0
-"""Of a mass with suspicion 0.5."""
-_USUAL_STRENGTH: Final = 4.0
+_USUAL_STRENGTH: Final = 4.5
 """Of a cluster with suspicion 0.5."""
 _CLUSTER_MARGIN_MM: Final = 1.5
 
@@ -51,7 +51,8 @@ class ClassicalDetector:
             content = (_FOLDER / name).read_bytes()
             digest.update(f"{name} {len(content)}\n".encode() + content)
         self.model = Model(name="cmmd-node-classical", version="1.0", digest=digest.hexdigest())
-        self._network = Network.from_file(_COEFFICIENTS, features=FEATURES)
+        self._places = Network.from_file(_COEFFICIENTS, "places", features=PLACE_FEATURES)
+        self._candidates = Network.from_file(_COEFFICIENTS, "candidates", features=CANDIDATE_FEATURES)
 
     def marks(
         self,
@@ -90,20 +91,29 @@ class ClassicalDetector:
         if breast is None:
             return ()
         marks = [
-            *(_mass_mark(candidate, breast) for candidate in find_candidates(breast, self._network)),
+            *self._masses(breast),
             *(_cluster_mark(cluster, breast) for cluster in find_clusters(pixels, breast)),
         ]
         least = self.threshold if threshold is None else threshold
         reported = [mark for mark in marks if mark.suspicion >= least]
         return tuple(sorted(reported, key=lambda mark: (-mark.suspicion, mark.kind, mark.center_cr[::-1])))
 
+    def _masses(self, breast: Breast) -> list[Mark]:
+        found = find_candidates(breast, self._places)
+        log_odds = (found.log_odds + self._candidates(found.features)) / 2.0
+        return [
+            _mass_mark(center, rim, float(value), breast)
+            for center, rim, value in zip(found.centers_mm, found.rims_mm, log_odds, strict=True)
+        ]
 
-def _mass_mark(candidate: Candidate, breast: Breast) -> Mark:
+
+def _mass_mark(center_mm: Points, rim_mm: NDArray[np.float64], log_odds: float, breast: Breast) -> Mark:
+    (center_cr,) = _in_image(center_mm[None, :], breast)
     return Mark(
         kind=Kind.MASS,
-        center_cr=breast.placement.to_image(*candidate.center_mm),
-        outline_cr=_in_image(rim_corners(candidate.center_mm, candidate.rim_mm, limits_mm=_limits(breast)), breast),
-        suspicion=1.0 / (1.0 + math.exp(_USUAL_LOG_ODDS - candidate.log_odds)),
+        center_cr=center_cr,
+        outline_cr=_in_image(rim_corners(center_mm, rim_mm, limits_mm=_limits(breast)), breast),
+        suspicion=1.0 / (1.0 + math.exp(-log_odds)),
     )
 
 

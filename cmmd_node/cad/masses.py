@@ -1,8 +1,7 @@
-"""Masses: what each place of the breast looks like, and how much that looks like the centre of a mass.
+"""Masses: the places that look most like the centre of one, and what a second look at each of them says.
 
-Each place is described by how it stands out from its surroundings at several radii, by how well the gradients around
-it point to it, by lines that run towards it, and by where in the breast it is. A small fitted network makes one number
-of these.
+A first small fitted network reads `places` and picks candidates; the rim of each is found; a second network reads what
+the first one saw together with rim, inside and surroundings.
 """
 
 from __future__ import annotations
@@ -12,55 +11,56 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import ndimage
 
 from cmmd_node.cad.breast import GRID_MM, Breast, Field
 from cmmd_node.cad.network import Network
-from cmmd_node.cad.outlines import Points, rims
+from cmmd_node.cad.outlines import RIM_FEATURES, Points, rims
+from cmmd_node.cad.places import PLACE_FEATURES, RADII_MM, STRIDE, describe, flattened
 
-STRIDE: Final = 2
-"""Places are every STRIDE-th row and column of the coarse grid."""
-RADII_MM: Final = (2.5, 3.5, 5.0, 7.0, 10.0, 14.0)
+CANDIDATE_FEATURES: Final = (
+    *PLACE_FEATURES,
+    *RIM_FEATURES,
+    "log odds",
+    "log odds above the candidates around",
+)
 _MOST_CANDIDATES: Final = 30
 _APART_MM: Final = 8.0
 _LEAST_DEPTH_MM: Final = 3.0
 _DEEPEST_IN_MUSCLE_MM: Final = 8.0
 _NOWHERE: Final = np.float32(-10.0)
-FEATURES: Final = (
-    *(f"blob {radius} mm" for radius in RADII_MM),
-    *(f"contrast {radius} mm" for radius in RADII_MM),
-    *(f"convergence {radius} mm" for radius in RADII_MM),
-    *(f"roundness of convergence {radius} mm" for radius in (5.0, 10.0)),
-    *(f"spicules {radius} mm" for radius in (5.0, 10.0)),
-    "brightness",
-    "brightness around",
-    "brightness far around",
-    "unrest",
-    "unrest around",
-    "depth beneath skin",
-    "distance from muscle",
-    "height",
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Candidate:
-    """One place that may be the centre of a mass."""
+class Candidates:
+    """Places that may be the centre of a mass."""
 
-    center_mm: tuple[float, float]
-    """(column, row) on the coarse grid."""
-    log_odds: float
-    rim_mm: NDArray[np.float64]
-    """Distance of the rim from the centre at even angles, as `outlines.rims` gives it."""
+    centers_mm: Points
+    """(column, row) on the coarse grid, shape (n, 2)."""
+    rims_mm: NDArray[np.float64]
+    """Distance of the rim from the centre at even angles, shape (n, angles)."""
+    log_odds: Field
+    """What the first network says of them, shape (n,)."""
+    features: Field
+    """What the second network reads, shape (n, len(CANDIDATE_FEATURES))."""
 
 
-def find_candidates(breast: Breast, network: Network) -> list[Candidate]:
-    """Find the places that look most like the centre of a mass, the most likely first, none near another."""
-    features = describe(breast)
+def find_candidates(breast: Breast, network: Network) -> Candidates:
+    """Find the places that look most like the centre of a mass, the likeliest first, none near another.
+
+    Parameters
+    ----------
+    network : Network
+        From the features of a place to the log odds that it is the centre of a mass.
+    """
+    level = flattened(breast)
+    return pick_candidates(breast, level, describe(breast, level), network)
+
+
+def pick_candidates(breast: Breast, level: Field, features: Field, network: Network) -> Candidates:
+    """`find_candidates` where `flattened` and `describe` have been at work already."""
     depth, muscle = breast.to_skin_mm[::STRIDE, ::STRIDE], breast.to_muscle_mm[::STRIDE, ::STRIDE]
     sought = breast.mask[::STRIDE, ::STRIDE] & (depth > _LEAST_DEPTH_MM) & (muscle > -_DEEPEST_IN_MUSCLE_MM)
-    if not sought.any():
-        return []
     log_odds = np.full(sought.shape, _NOWHERE, np.float32)
     log_odds[sought] = np.maximum(network(features[sought]), _NOWHERE)
     smooth = ndimage.gaussian_filter(log_odds, 1.0)
@@ -72,11 +72,12 @@ def find_candidates(breast: Breast, network: Network) -> list[Candidate]:
     rows, columns = rows[order], columns[order]
 
     centers: Points = (np.stack([columns, rows], axis=1).astype(np.float64) * STRIDE + 0.5) * GRID_MM
-    edges = rims(breast.image, centers, _radii(features[rows, columns]))
-    return [
-        Candidate((float(column), float(row)), float(value), rim)
-        for (column, row), value, rim in zip(centers, smooth[rows, columns], edges, strict=True)
-    ]
+    here = features[rows, columns]
+    edges, looks = rims(level, centers, _radii(here))
+    values = smooth[rows, columns]
+    compared = np.stack([values, values - _around(centers, values)], axis=1)
+    together = np.concatenate([here, looks, compared], axis=1).astype(np.float32)
+    return Candidates(centers, edges, values, together)
 
 
 def _radii(features: Field) -> NDArray[np.float64]:
@@ -87,157 +88,9 @@ def _radii(features: Field) -> NDArray[np.float64]:
     return radii
 
 
-class _Plane:
-    """Convolutions over the breast that leave out what is not breast."""
-
-    def __init__(self, mask: NDArray[np.bool_]) -> None:
-        self.shape = mask.shape
-        margin = int(2.6 * max(RADII_MM) / GRID_MM)
-        rows, columns = (fft.next_fast_len(size + margin, real=True) for size in mask.shape)
-        self._size = (rows, columns)
-        self._fy = fft.fftfreq(rows).astype(np.float32)[:, None]
-        self._fx = fft.rfftfreq(columns).astype(np.float32)[None, :]
-        self.mask = self.transformed(mask.astype(np.float32))
-        self._coverage: dict[float, Field] = {}
-
-    def transformed(self, field: Field) -> NDArray[np.complex64]:
-        spectrum: NDArray[np.complex64] = fft.rfft2(field, self._size)
-        return spectrum
-
-    def back(self, spectrum: NDArray[np.complex64]) -> Field:
-        field: Field = fft.irfft2(spectrum, self._size)[: self.shape[0], : self.shape[1]]
-        return field
-
-    def gaussian(self, sigma_mm: float) -> Field:
-        sigma = sigma_mm / GRID_MM
-        along_y = np.exp(np.float32(-2.0 * np.pi**2 * sigma**2) * self._fy**2)
-        along_x = np.exp(np.float32(-2.0 * np.pi**2 * sigma**2) * self._fx**2)
-        bell: Field = along_y * along_x
-        return bell
-
-    def smooth(self, spectrum: NDArray[np.complex64], sigma_mm: float) -> Field:
-        """Mean over the breast, weighted by a Gaussian."""
-        bell = self.gaussian(sigma_mm)
-        if sigma_mm not in self._coverage:
-            self._coverage[sigma_mm] = _at_least(self.back(self.mask * bell), 1e-3)
-        return self.back(spectrum * bell) / self._coverage[sigma_mm]
-
-    def kernel(self, weights: Field) -> NDArray[np.complex64]:
-        """The spectrum that turns a spectrum into its correlation with weights, whose middle is the origin."""
-        padded = np.zeros(self._size, np.float32)
-        half_r, half_c = weights.shape[0] // 2, weights.shape[1] // 2
-        padded[: weights.shape[0], : weights.shape[1]] = weights
-        padded = np.roll(padded, (-half_r, -half_c), axis=(0, 1))
-        spectrum: NDArray[np.complex64] = np.conj(fft.rfft2(padded))
-        return spectrum
-
-
-def describe(breast: Breast) -> Field:
-    """What each place of the breast looks like.
-
-    Returns
-    -------
-    numpy.ndarray, float32, shape (rows / STRIDE, columns / STRIDE, len(FEATURES))
-    """
-    mask = breast.mask
-    level = _flattened(breast)
-    plane = _Plane(mask)
-    spectrum = plane.transformed(level)
-    squares = plane.transformed(level * level)
-
-    maps: list[Field] = []
-    bells = {sigma: plane.smooth(spectrum, sigma) for r in RADII_MM for sigma in (r / 2.0, r)}
-    maps += [bells[radius / 2.0] - bells[radius] for radius in RADII_MM]
-    unrest: dict[float, Field] = {}
-    for radius in RADII_MM:
-        unrest[radius] = np.sqrt(_at_least(plane.smooth(squares, radius) - bells[radius] * bells[radius], 1e-4))
-    maps += [blob / unrest[radius] for blob, radius in zip(maps[: len(RADII_MM)], RADII_MM, strict=True)]
-    maps += _convergence(breast, plane, level)
-    maps += _spicules(breast, plane, level)
-    maps += [bells[1.25], bells[5.0], plane.smooth(spectrum, 20.0), unrest[2.5], unrest[10.0]]
-    maps += [
-        np.minimum(breast.to_skin_mm, np.float32(40.0)),
-        np.clip(breast.to_muscle_mm, np.float32(-15.0), np.float32(40.0)),
-        np.broadcast_to(np.linspace(0.0, 1.0, mask.shape[0], dtype=np.float32)[:, None], mask.shape),
-    ]
-    return np.stack([field[::STRIDE, ::STRIDE] for field in maps], axis=-1).astype(np.float32)
-
-
-def _at_least(field: Field, least: float) -> Field:
-    lifted: Field = np.maximum(field, np.float32(least))
-    return lifted
-
-
-def _flattened(breast: Breast) -> Field:
-    """The image without the fall of brightness towards the skin, in standard deviations of the breast; 0 outside."""
-    mask = breast.mask
-    depth = np.minimum(breast.to_skin_mm[mask].astype(np.intp), 25)
-    count = np.bincount(depth, minlength=26)
-    profile = np.bincount(depth, breast.image[mask], minlength=26) / np.maximum(count, 1)
-    profile = np.maximum.accumulate(ndimage.uniform_filter1d(profile, 3, mode="nearest"))
-    flat = np.zeros(mask.shape, np.float32)
-    flat[mask] = breast.image[mask] - np.interp(breast.to_skin_mm[mask], np.arange(26) + 0.5, profile)
-    deep = mask & (breast.to_skin_mm > 6.0) & (breast.to_muscle_mm > 3.0)
-    values = flat[deep] if deep.sum() > 100 else flat[mask]
-    middle, spread = values.mean(dtype=np.float64), values.std(dtype=np.float64)
-    flat[mask] = np.clip((flat[mask] - middle) / max(spread, 0.01), -5.0, 5.0)
-    return flat
-
-
-def _rings(inner_mm: float, outer_mm: float) -> tuple[Field, Field, Field]:
-    """A ring of weight 1 in all, and the sine and cosine of the direction to its middle."""
-    reach = int(outer_mm / GRID_MM) + 1
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
-    distance = np.hypot(x, y)
-    ring = ((distance >= inner_mm / GRID_MM) & (distance <= outer_mm / GRID_MM)).astype(np.float32)
-    distance[reach, reach] = 1.0
-    return ring / ring.sum(), -y / distance, -x / distance
-
-
-def _convergence(breast: Breast, plane: _Plane, level: Field) -> list[Field]:
-    """Mean cosine between the gradients in a ring and the direction to the ring's middle, for all radii."""
-    smooth = plane.smooth(plane.transformed(level), 1.0)
-    gy, gx = np.gradient(smooth)
-    size = np.hypot(gx, gy) + np.float32(0.015)
-    valid = (breast.to_skin_mm > 2.0).astype(np.float32)
-    uy, ux = gy / size * valid, gx / size * valid
-    spectra = [plane.transformed(field) for field in (uy, ux)]
-    twice = [plane.transformed(field) for field in ((uy * uy - ux * ux), 2.0 * uy * ux)]
-    power = plane.transformed(uy * uy + ux * ux)
-    seen = plane.transformed(valid)
-    maps: list[Field] = []
-    evenness: list[Field] = []
-    for radius in RADII_MM:
-        ring, dy, dx = _rings(0.4 * radius, 1.25 * radius)
-        cover = _at_least(plane.back(seen * plane.kernel(ring)), 0.35)
-        towards = plane.back(spectra[0] * plane.kernel(ring * dy) + spectra[1] * plane.kernel(ring * dx))
-        maps.append(towards / cover)
-        if radius in (5.0, 10.0):
-            along = plane.kernel(ring * (dy * dy - dx * dx)), plane.kernel(ring * 2.0 * dy * dx)
-            radial = plane.back(twice[0] * along[0] + twice[1] * along[1])
-            evenness.append(radial / _at_least(plane.back(power * plane.kernel(ring)), 0.05))
-    return maps + evenness
-
-
-def _spicules(breast: Breast, plane: _Plane, level: Field) -> list[Field]:
-    """How far lines in a ring run towards the ring's middle, -1 to 1, weighted by their strength."""
-    spectrum = plane.transformed(level)
-    smooth = plane.smooth(spectrum, 0.6)
-    gy, gx = np.gradient(smooth)
-    gyy, gyx = np.gradient(gy)
-    gxx = np.gradient(gx, axis=1)
-    # A bright line has a strongly negative second derivative across; its double angle in tensor form:
-    even, odd = gxx - gyy, 2.0 * gyx
-    strength = np.hypot(even, odd)
-    bright = ((gxx + gyy) < 0.0) & (breast.to_skin_mm > 3.0)
-    weight = np.where(bright, 1.0 / (strength + np.float32(0.05)), 0.0).astype(np.float32)
-    even, odd, amount = even * weight, odd * weight, strength * weight
-    spectra = [plane.transformed(field.astype(np.float32)) for field in (even, odd, amount)]
-    maps: list[Field] = []
-    for radius in (5.0, 10.0):
-        ring, dy, dx = _rings(0.7 * radius, 1.7 * radius)
-        along = plane.back(
-            spectra[0] * plane.kernel(ring * (dx * dx - dy * dy)) + spectra[1] * plane.kernel(ring * 2.0 * dy * dx)
-        )
-        maps.append(along / _at_least(plane.back(spectra[2] * plane.kernel(ring)), 0.05))
-    return maps
+def _around(centers_mm: Points, values: Field) -> NDArray[np.float64]:
+    """Mean over all candidates, weighted towards those within some 30 mm."""
+    offsets = centers_mm[:, None, :] - centers_mm[None, :, :]
+    weight = 1.0 / (1.0 + (offsets**2).sum(axis=2) / 30.0**2)
+    mean: NDArray[np.float64] = (weight @ values) / weight.sum(axis=1)
+    return mean

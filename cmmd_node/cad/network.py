@@ -14,7 +14,7 @@ from cmmd_node.cad.breast import Field
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """Features in, one number out: the log odds that they describe the centre of a mass."""
+    """Features in, one number out: the log odds that they describe a mass."""
 
     center: Field
     spread: Field
@@ -22,11 +22,11 @@ class Network:
     """Weights (inputs, outputs) and bias of each layer, with rectified units between them."""
 
     @classmethod
-    def from_file(cls, path: Path, *, features: tuple[str, ...]) -> Network:
+    def from_file(cls, path: Path, name: str, *, features: tuple[str, ...]) -> Network:
         """Read the coefficients and see that they were fitted for these features, in this order."""
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text())[name]
         if tuple(content["features"]) != features:
-            raise ValueError(f"{path.name}: fitted for other features than those that are computed")
+            raise ValueError(f"{path.name}: {name} fitted for other features than those that are computed")
         return cls(
             center=np.array(content["center"], np.float32),
             spread=np.array(content["spread"], np.float32),

@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from cmmd_node.cad.breast import Breast, find_breast
+from cmmd_node.cad.places import describe, flattened
 from cmmd_node.facts import Kind, Spacing, ViewPosition
 from cmmd_node.phantom import make_exam
 
@@ -34,6 +36,33 @@ class Case:
     position: ViewPosition
     boxes_cr: tuple[tuple[float, float, float, float], ...]
     """Left, top, right, bottom."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A case as the detector sees it."""
+
+    source: str
+    group: str
+    breast: Breast
+    features: np.ndarray
+    """As `describe` gives them, float16."""
+    boxes_mm: tuple[tuple[float, float, float, float], ...]
+    """Left, top, right, bottom on the coarse grid."""
+
+
+def prepared(case: Case) -> Prepared | None:
+    """None where no breast is found."""
+    breast = find_breast(case.pixels, position=case.position, spacing=case.spacing)
+    if breast is None:
+        return None
+    place, boxes = breast.placement, []
+    for left, top, right, bottom in case.boxes_cr:
+        sides = (place.columns - right, place.columns - left) if place.mirrored else (left, right)
+        x0, x1 = (side * case.spacing.column_mm - place.first_column_mm for side in sides)
+        boxes.append((x0, top * case.spacing.row_mm, x1, bottom * case.spacing.row_mm))
+    features = describe(breast, flattened(breast)).astype(np.float16)
+    return Prepared(case.source, case.group, breast, features, tuple(boxes))
 
 
 def cbis(folder: Path, split: str) -> Iterator[Case]:
