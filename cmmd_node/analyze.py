@@ -152,5 +152,6 @@ def _image_to_json(view: ViewResult, header: Dataset) -> dict[str, Any]:
         "view": view.view.position.value if view.view else None,
         "status": view.status.value,
         "reason": view.reason,
+        "remark": view.remark,
         "findings": [finding_to_json(finding) for finding in view.findings],
     }

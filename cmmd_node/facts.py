@@ -136,6 +136,8 @@ class ViewResult:
     status: ViewStatus
     reason: str | None
     """Why it was not analysed or failed; None when it was analysed."""
+    remark: str | None = None
+    """What a reader should know of an image that was analysed, such as a side that the pixels contradict."""
     findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
@@ -143,6 +145,8 @@ class ViewResult:
             raise ValueError(f"image {self.sop_instance_uid}: status {self.status} with reason {self.reason!r}")
         if self.findings and self.status is not ViewStatus.ANALYSED:
             raise ValueError(f"image {self.sop_instance_uid}: findings although its status is {self.status}")
+        if any(finding.sop_instance_uid != self.sop_instance_uid for finding in self.findings):
+            raise ValueError(f"image {self.sop_instance_uid}: a finding is on another image")
 
 
 class Outcome(StrEnum):
@@ -162,6 +166,11 @@ class Model:
     version: str
     digest: str
     """sha256 over what decides its answers, hexadecimal."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("name", self.name), ("version", self.version)):
+            if not 0 < len(value) <= 64 or not value.isprintable() or "\\" in value:
+                raise ValueError(f"model: {name} is {value!r}, not 1 to 64 printable characters without backslash")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

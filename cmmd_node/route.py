@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pydicom.config
 from dbos import DBOS, DBOSClient
 from pydicom.dataset import Dataset
 from sqlalchemy.exc import DBAPIError
@@ -41,6 +42,9 @@ from cmmd_node.report import ResultObject, findings_of, write_results
 from cmmd_node.settings import CHECK_AE_TITLE, CHECK_PEER, PeerSettings, Settings
 
 logger = logging.getLogger(__name__)
+
+# Process-wide: headers are judged by us; pydicom's warnings would print the values that it doubts, names included.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 Returned = TypeVar("Returned")
 
@@ -92,9 +96,6 @@ def analyse_image(job: ImageJob) -> ViewResult:
         view = view_of(header)
         mammogram = mammogram_of(header)
         pixels = read_pixels(job.path)
-        warning = side_warning(header, pixels)
-        if warning is not None:
-            logger.warning("%s: %s", job.sop_instance_uid, warning)
         marks = detector().marks(pixels, view=mammogram.view, spacing=mammogram.spacing, threshold=job.threshold)
     except NotAnalysed as reason:
         return _without_marks(job, view, ViewStatus.NOT_ANALYSED, str(reason))
@@ -107,6 +108,7 @@ def analyse_image(job: ImageJob) -> ViewResult:
         view=mammogram.view,
         status=ViewStatus.ANALYSED,
         reason=None,
+        remark=side_warning(header, pixels),
         findings=findings_of(job.round_, job.sop_instance_uid, mammogram.view, marks),
     )
 

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from types import FrameType
 
-import pydicom.config
 from sqlalchemy.exc import SQLAlchemyError
 
 from cmmd_node.errors import StartRefused
@@ -95,8 +94,6 @@ def supervise(settings: Settings, config: Path | None, roles: tuple[str, ...]) -
 
 
 def _receive(settings: Settings, index: Index, number: int, stop: threading.Event) -> None:
-    # We judge what peers send ourselves; pydicom's warnings would print their values.
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     inbox = Inbox(settings, index, index.client(), number=number)
     inbox.sweep()
     if settings.receive.processes == 1:

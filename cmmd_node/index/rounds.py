@@ -181,6 +181,7 @@ def record_analysis(connection: Connection, number: int, analysed: StudyResult) 
                 view=str(view.view) if view.view else None,
                 status=view.status,
                 reason=view.reason,
+                remark=view.remark,
                 findings=json.dumps([finding_to_json(finding) for finding in view.findings]),
             )
         )
@@ -218,6 +219,7 @@ def recorded_analysis(connection: Connection, study_instance_uid: str, number: i
                 view=_view(row.view),
                 status=ViewStatus(row.status),
                 reason=row.reason,
+                remark=row.remark,
                 findings=tuple(_finding(row.sop_instance_uid, one) for one in json.loads(row.findings)),
             )
             for row in rows

@@ -129,6 +129,7 @@ def _attach(connection: Connection, found: dict[str, Any]) -> None:
                     "view": row.view,
                     "status": row.status,
                     "reason": row.reason,
+                    "remark": row.remark,
                     "findings": len(json.loads(row.findings)),
                 }
             )

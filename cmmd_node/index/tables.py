@@ -121,6 +121,7 @@ view_result = Table(
     Column("view", String(8), nullable=True),
     Column("status", String(16), nullable=False),
     Column("reason", Text, nullable=True),
+    Column("remark", Text, nullable=True),
     Column("findings", Text, nullable=False),
 )
 

@@ -135,7 +135,7 @@ def _pectoral(build: Build, stream: Stream) -> Field:
 def _tissue(build: Build, stream: Stream, to_skin_mm: Field, pectoral: Field, nipple_mm: tuple[float, float]) -> Field:
     one = np.float32(1.0)
     texture = power_law(stream, GRID_ROWS, GRID_COLUMNS, octaves=7, fall=0.68)
-    lobes = doubled(doubled(power_law(stream, GRID_ROWS // 4, GRID_COLUMNS // 4, octaves=5, fall=0.5)))
+    lobes = doubled(doubled(power_law(stream, GRID_ROWS // 4, GRID_COLUMNS // 4, octaves=6, fall=0.45)))
     strands = doubled(_strands(stream))
 
     inner = np.minimum(to_skin_mm * np.float32(1.0 / stream.uniform(11.0, 17.0)), one)
@@ -147,7 +147,7 @@ def _tissue(build: Build, stream: Stream, to_skin_mm: Field, pectoral: Field, ni
     x = _row_mm(GRID_COLUMNS, GRID_MM)[None, :] / nipple_mm[0]
     y = (_row_mm(GRID_ROWS, GRID_MM)[:, None] - nipple_mm[1] + stream.uniform(2.0, 12.0)) / build.width
     cone = (1.0 - ((x - behind) / (reach + 0.12)) ** 2 - (y / (reach * 1.05)) ** 2).astype(np.float32)
-    amount = cone * np.float32(0.55) + lobes * np.float32(0.42) + np.float32(build.density - 0.35)
+    amount = cone * np.float32(0.6) + lobes * np.float32(0.28) + np.float32(build.density - 0.35)
     gland = _smoothstep(amount * np.float32(0.8) + np.float32(0.15)) * _smoothstep(inner * np.float32(1.3))
 
     grey = fatty + gland * np.float32(build.gland) * (np.float32(0.82) + np.float32(0.16) * lobes)

@@ -50,7 +50,7 @@ class Lesion:
             nipple_distance_mm=depth_mm * stream.uniform(0.3, 0.7),
             radius_mm=stream.uniform(4.0, 11.0) if mass else stream.uniform(2.5, 6.0),
             spiculated=mass and stream.chance(0.5),
-            contrast=stream.uniform(28.0, 60.0) if mass else stream.uniform(24.0, 85.0),
+            contrast=stream.uniform(36.0, 66.0) if mass else stream.uniform(24.0, 85.0),
             calcifications=0 if mass else 5 + stream.below(14),
         )
 

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, cast
 
+import pydicom.config
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     HTJ2K,
@@ -93,7 +94,8 @@ STORE_STATUS: dict[type[RefusedInstance], int] = {
 _PROCESSING_FAILURE = 0x0110
 _SUCCESS = 0x0000
 
-# Process-wide switches of pynetdicom, set once: nothing that peers send is dumped into logs.
+# Process-wide switches of our libraries, set once: nothing that peers send is printed or logged.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 _config.LOG_HANDLER_LEVEL = "none"
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False

@@ -14,11 +14,11 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from cmmd_node import __version__
+from cmmd_node import IMPLEMENTATION_CLASS_UID, __version__
 from cmmd_node.facts import Form, Model, Round
 from cmmd_node.report.codes import PROCESSING_EQUIPMENT
 from cmmd_node.report.content import code_item
-from cmmd_node.report.uids import IMPLEMENTATION_CLASS_UID, instance_uid, model_uid, series_uid
+from cmmd_node.report.uids import instance_uid, model_uid, series_uid
 
 MANUFACTURER = "cmmd-node"
 NOTICE = "Research use only, not a medical device"

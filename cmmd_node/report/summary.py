@@ -62,6 +62,8 @@ def _sentences(views: Sequence[ViewResult], model: Model, findings: int) -> Iter
         if view.reason is not None:
             name = f"{view.view} ({view.sop_instance_uid})" if view.view else view.sop_instance_uid
             yield f"Image {name} {_WORDS[view.status]}: {_printable(view.reason)}."
+        if view.remark is not None:
+            yield f"Image {view.view} ({view.sop_instance_uid}): {_printable(view.remark)}."
 
 
 def _printable(reason: str) -> str:

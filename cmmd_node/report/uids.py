@@ -14,9 +14,6 @@ from collections.abc import Sequence
 from cmmd_node import __version__
 from cmmd_node.facts import Finding, Form, Kind, Mark, Model, Round, View
 
-#: Names this implementation in the file meta information (PS3.7 D.3.3.2); the same for all versions.
-IMPLEMENTATION_CLASS_UID = "2.25.260965089038128179364268860803519202797"
-
 _WORDS = {Kind.MASS: "mass", Kind.CALCIFICATION_CLUSTER: "calcification cluster"}
 
 

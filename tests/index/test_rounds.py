@@ -152,6 +152,7 @@ def test_what_a_round_found_comes_back_as_it_was_stored(index: Index) -> None:
                 view=view,
                 status=ViewStatus.ANALYSED,
                 reason=None,
+                remark="the pixels show the other side",
                 findings=(finding,),
             ),
             ViewResult(

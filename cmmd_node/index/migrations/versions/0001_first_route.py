@@ -131,6 +131,7 @@ def upgrade() -> None:
         sa.Column("view", sa.String(length=8), nullable=True),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("remark", sa.Text(), nullable=True),
         sa.Column("findings", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["sop_instance_uid"], ["instance.sop_instance_uid"], name=op.f("fk_view_result_sop_instance_uid")
