@@ -19,7 +19,7 @@ from cmmd_node.facts import Model, Outcome, Round, StudyResult, ViewResult
 from cmmd_node.files import files_below
 from cmmd_node.index.rounds import finding_to_json
 from cmmd_node.report import ResultObject
-from cmmd_node.route import ImageJob, WriteJob, analyse_study, detector, write_analysed_study
+from cmmd_node.route import ImageFile, ImageJob, WriteJob, analyse_study, detector, write_analysed_study
 from cmmd_node.settings import CadSettings
 
 #: Who derives the UIDs of results made without a node; they depend on the content alone, so a rerun repeats them.
@@ -101,10 +101,16 @@ def _analyze_study(
     objects: list[ResultObject] = []
     try:
         files = tuple(
-            (one.sop_instance_uid, one.sop_class_uid, images[one.sop_instance_uid][0]) for one in result.views
+            ImageFile(
+                path=path,
+                sop_instance_uid=uid,
+                sop_class_uid=str(header.get("SOPClassUID", "")),
+                series_instance_uid=str(header.get("SeriesInstanceUID", "")),
+            )
+            for uid, (path, header) in images.items()
         )
         objects = write_analysed_study(
-            pool, WriteJob(result=result, paths=files, round_=round_), seconds=settings.view_seconds
+            pool, WriteJob(result=result, files=files, round_=round_), seconds=settings.view_seconds
         )
     except InvalidResult as error:
         reason = str(error)

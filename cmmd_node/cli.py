@@ -47,6 +47,10 @@ def main() -> None:
     except NodeError as error:
         progress.print(f"cmmd-node: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, SettingsError | StartRefused) else 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        progress.print(f"cmmd-node: {where}{error.strerror or error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
 
 
 def _show_version(wanted: bool) -> None:

@@ -73,12 +73,21 @@ class ImageJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFile:
+    """One image of a study, and what is known of it should its file be unreadable."""
+
+    path: Path
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WriteJob:
     """One study whose results are to be written; headers come from the files."""
 
     result: StudyResult
-    paths: tuple[tuple[str, str, Path], ...]
-    """SOP Instance UID, SOP Class UID and file of every image."""
+    files: tuple[ImageFile, ...]
     round_: Round
 
 
@@ -86,6 +95,11 @@ class WriteJob:
 def detector() -> ClassicalDetector:
     """The detector of this process."""
     return ClassicalDetector()
+
+
+def load_detector(_number: int) -> None:
+    """Make a child process ready before its first image."""
+    detector()
 
 
 def analyse_image(job: ImageJob) -> ViewResult:
@@ -115,10 +129,7 @@ def analyse_image(job: ImageJob) -> ViewResult:
 
 def write_study(job: WriteJob) -> list[ResultObject]:
     """The checked result objects of one study; runs in a child process."""
-    headers = [
-        _header(path, job.result.study_instance_uid, sop_instance_uid, sop_class_uid)
-        for sop_instance_uid, sop_class_uid, path in job.paths
-    ]
+    headers = [_header(file, job.result.study_instance_uid) for file in job.files]
     return write_results(job.result, headers, job.round_)
 
 
@@ -284,7 +295,15 @@ class StudyRoute:
             self._pool,
             WriteJob(
                 result=analysed,
-                paths=tuple((one.sop_instance_uid, one.sop_class_uid, self._root / one.path) for one in images),
+                files=tuple(
+                    ImageFile(
+                        path=self._root / image.path,
+                        sop_instance_uid=image.sop_instance_uid,
+                        sop_class_uid=image.sop_class_uid,
+                        series_instance_uid=image.series_instance_uid,
+                    )
+                    for image in images
+                ),
                 round_=round_,
             ),
             seconds=self._settings.cad.view_seconds,
@@ -455,13 +474,14 @@ def _view_of_file(path: Path) -> View | None:
         return None
 
 
-def _header(path: Path, study_instance_uid: str, sop_instance_uid: str, sop_class_uid: str) -> Dataset:
-    """The header for the results; of an unreadable file only what the index knows."""
+def _header(file: ImageFile, study_instance_uid: str) -> Dataset:
+    """The header for the results; of an unreadable file only what is known without it."""
     try:
-        return read_header(path)
+        return read_header(file.path)
     except NotAnalysed:
         ds = Dataset()
-        ds.SOPClassUID = sop_class_uid
-        ds.SOPInstanceUID = sop_instance_uid
+        ds.SOPClassUID = file.sop_class_uid
+        ds.SOPInstanceUID = file.sop_instance_uid
+        ds.SeriesInstanceUID = file.series_instance_uid
         ds.StudyInstanceUID = study_instance_uid
         return ds

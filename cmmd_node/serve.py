@@ -115,9 +115,12 @@ def _work(settings: Settings, index: Index, _number: int, stop: threading.Event)
     from cmmd_node.cad.isolation import IsolatedPool  # noqa: PLC0415
     from cmmd_node.index.engine import APPLICATION, DBOS_SCHEMA  # noqa: PLC0415
     from cmmd_node.report import new_node_uid  # noqa: PLC0415
-    from cmmd_node.route import StudyRoute  # noqa: PLC0415
+    from cmmd_node.route import StudyRoute, load_detector  # noqa: PLC0415
 
-    pool = IsolatedPool(settings.cad.threads or os.cpu_count() or 1)
+    processes = settings.cad.threads or os.cpu_count() or 1
+    pool = IsolatedPool(processes)
+    # Imports take seconds; the first study waits for whatever is left of them.
+    threading.Thread(target=pool.map, args=(load_detector, range(processes)), kwargs={"seconds": 60}).start()
     identity = node_uid(settings.node.data_dir, new_node_uid)
     DBOS(
         config={

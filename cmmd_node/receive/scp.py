@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import pydicom.config
@@ -92,6 +93,9 @@ STORE_STATUS: dict[type[RefusedInstance], int] = {
     RefusedInstance: 0x0110,
 }
 _PROCESSING_FAILURE = 0x0110
+#: PS3.8 9.3.8, source 0: initiated by the service user.
+_ABORT_BY_USER = 0x00
+_ABORT_SECONDS = 1.0
 _SUCCESS = 0x0000
 
 # Process-wide switches of our libraries, set once: nothing that peers send is printed or logged.
@@ -148,11 +152,12 @@ class Receiver:
         logger.info("listening on %s:%d as %s", *self._server.server_address[:2], self._server.ae_title)
 
     def stop(self, seconds: float) -> None:
-        """Take no more associations, let open ones end, and abort those that are left after `seconds`."""
+        """Take no more associations, let objects in transfer end within `seconds`, and abort what is left."""
         self._server.shutdown()
-        deadline = time.monotonic() + seconds
-        while self._server.established and time.monotonic() < deadline:
-            threading.Event().wait(0.05)
+        _wait_while(lambda: any(assoc.dimse.busy for assoc in self._server.active_associations), seconds)
+        for assoc in self._server.active_associations:
+            assoc.acse.send_abort(_ABORT_BY_USER)
+        _wait_while(lambda: bool(self._server.active_associations), _ABORT_SECONDS)
         for assoc in self._server.active_associations:
             assoc.dul.socket.close()
             assoc.kill()
@@ -199,6 +204,12 @@ class Receiver:
             data_set.discard()
         logger.info("C-STORE from %r: %s %s", source, request.AffectedSOPInstanceUID, outcome)
         return _SUCCESS
+
+
+def _wait_while(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _response(status: int, comment: str) -> Dataset:

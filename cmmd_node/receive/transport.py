@@ -113,7 +113,13 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         super().__init__(assoc)
         self.message: DIMSEMessage | None
         self._inbox = inbox
+        self._serving = False
         self.msg_queue = _WaitingMessages(10 * settings.idle_seconds)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message is being received, waits, or is being served."""
+        return self._serving or self.message is not None or not self.msg_queue.empty()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take one P-DATA primitive; called by the thread that reads the socket."""
@@ -136,6 +142,7 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
             self.send_msg(response, context_id)
             data_set.discard()
             return None, None
+        self._serving = message is not None  # until the reactor comes back for the next one
         return context_id, message
 
     def discard(self) -> None:

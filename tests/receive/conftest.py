@@ -93,7 +93,8 @@ def receive(make_settings: MakeSettings) -> Iterator[Callable[..., Reception]]:
 
     yield start
     for one in running:
-        one.receiver.stop(2)
+        if one.receiver._thread.is_alive():
+            one.receiver.stop(2)
         one.index.close()
 
 

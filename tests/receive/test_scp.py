@@ -266,6 +266,40 @@ def test_objects_sent_without_waiting_for_answers_are_all_answered(reception: Re
     assert len(reception.objects()) == 30
 
 
+def test_stopping_ends_idle_associations_at_once(reception: Reception, connect: Connect) -> None:
+    peer = connect(reception).associate()
+    started = time.monotonic()
+    reception.receiver.stop(30)
+    assert time.monotonic() - started < 15
+    assert peer.is_closed(1)
+
+
+def test_stopping_lets_an_object_in_transfer_end(reception: Reception, connect: Connect) -> None:
+    ds = make_mammogram()
+    data = data_set_bytes(ds)
+    peer = connect(reception).associate()
+    peer.socket.sendall(p_data(3, store_rq(sop_instance=ds.SOPInstanceUID), command=True))
+    peer.socket.sendall(p_data(3, data[:4000], command=False, last=False))
+    while not reception.spooled():
+        time.sleep(0.01)
+    stopping = threading.Thread(target=reception.receiver.stop, args=(30,))
+    stopping.start()
+    peer.socket.sendall(p_data(3, data[4000:], command=False))
+    assert peer.status() == 0x0000
+    stopping.join()
+    assert len(reception.objects()) == 1
+
+
+def test_stopping_does_not_wait_for_a_stalled_peer_for_ever(reception: Reception, connect: Connect) -> None:
+    peer = connect(reception).associate()
+    peer.socket.sendall(p_data(3, store_rq(sop_instance="1.2.3"), command=True) + b"\4\0\0")
+    while not any(assoc.dimse.busy for assoc in reception.receiver._server.active_associations):
+        time.sleep(0.01)
+    reception.receiver.stop(0.5)
+    assert peer.is_closed(5)
+    assert reception.spooled() == []
+
+
 def test_an_object_over_the_limit_is_out_of_resources_and_gone(receive: Receive) -> None:
     reception = receive(receive={"object_limit_mb": 1})
     ds = make_mammogram(ImageComments="x" * 10)

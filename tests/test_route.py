@@ -1,0 +1,159 @@
+"""The steps of the route: what becomes of one image, and of a study whose images misbehave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+
+from cmmd_node import route
+from cmmd_node.cad.isolation import IsolatedPool
+from cmmd_node.errors import InvalidResult
+from cmmd_node.facts import Form, Outcome, Round, StudyResult, ViewResult, ViewStatus
+from cmmd_node.route import ImageFile, ImageJob, WriteJob, analyse_image, analyse_study, detector, write_analysed_study
+from tests.mammograms import exam, make_mammogram, save
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[IsolatedPool]:
+    made = IsolatedPool(1)
+    yield made
+    made.close()
+
+
+def make_round(study_instance_uid: str) -> Round:
+    return Round(
+        node_uid="2.25.1",
+        study_instance_uid=study_instance_uid,
+        number=1,
+        created=datetime(2026, 1, 2, 3, 4, 5),  # noqa: DTZ001 - DICOM times are local
+    )
+
+
+def job_of(path: Path, ds: Any) -> ImageJob:
+    return ImageJob(
+        path=path,
+        sop_instance_uid=ds.SOPInstanceUID,
+        sop_class_uid=ds.SOPClassUID,
+        round_=make_round(ds.StudyInstanceUID),
+        threshold=None,
+    )
+
+
+def file_of(path: Path, ds: Any) -> ImageFile:
+    return ImageFile(
+        path=path,
+        sop_instance_uid=ds.SOPInstanceUID,
+        sop_class_uid=ds.SOPClassUID,
+        series_instance_uid=ds.SeriesInstanceUID,
+    )
+
+
+def jobs_of(folder: Path, datasets: list[Any]) -> list[ImageJob]:
+    return [job_of(save(ds, folder / f"{number}.dcm"), ds) for number, ds in enumerate(datasets)]
+
+
+def test_a_standard_view_is_analysed(tmp_path: Path) -> None:
+    (job,) = jobs_of(tmp_path, [make_mammogram(view="R CC")])
+    found = analyse_image(job)
+    assert found.status is ViewStatus.ANALYSED
+    assert str(found.view) == "R CC"
+    assert found.remark is None
+
+
+@pytest.mark.parametrize(
+    ("differences", "reason"),
+    [
+        ({"PresentationIntentType": "FOR PROCESSING", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.2.1"}, "Processing"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.13.1.3"}, "omosynthesis"),
+        ({"ViewCodeSequence": None}, "view"),
+        ({"ImageLaterality": None}, "aterality"),
+        ({"ImagerPixelSpacing": None}, "pacing"),
+        ({"PixelData": None}, "ixel"),
+    ],
+)
+def test_what_the_cad_does_not_take_has_a_reason(tmp_path: Path, differences: dict[str, Any], reason: str) -> None:
+    (job,) = jobs_of(tmp_path, [make_mammogram(**differences)])
+    found = analyse_image(job)
+    assert found.status is ViewStatus.NOT_ANALYSED
+    assert reason in str(found.reason)
+
+
+def test_a_flipped_image_is_analysed_with_a_remark(tmp_path: Path) -> None:
+    picture = make_mammogram(view="L CC").pixel_array[:, ::-1]
+    (job,) = jobs_of(tmp_path, [make_mammogram(picture, view="L CC")])
+    found = analyse_image(job)
+    assert found.status is ViewStatus.ANALYSED
+    assert "chest wall" in str(found.remark)
+
+
+def test_a_file_that_is_none_is_not_analysed(tmp_path: Path) -> None:
+    path = tmp_path / "noise"
+    path.write_bytes(b"\0" * 500)
+    assert analyse_image(job_of(path, make_mammogram())).status is ViewStatus.NOT_ANALYSED
+
+
+def test_a_detector_that_fails_costs_its_image_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(route, "detector", fail)
+    (job,) = jobs_of(tmp_path, [make_mammogram()])
+    found = analyse_image(job)
+    assert found.status is ViewStatus.FAILED
+    assert "MemoryError" in str(found.reason)
+
+
+def test_a_study_is_written_the_same_twice(tmp_path: Path, pool: IsolatedPool) -> None:
+    datasets = [*exam(), make_mammogram(view="L CC", SOPInstanceUID="2.25.99", ViewCodeSequence=None)]
+    jobs = jobs_of(tmp_path, datasets)
+    result = analyse_study(pool, detector().model, jobs, seconds=60)
+    assert [view.status for view in result.views].count(ViewStatus.ANALYSED) == 4
+    write = WriteJob(
+        result=result,
+        files=tuple(file_of(job.path, ds) for job, ds in zip(jobs, datasets, strict=True)),
+        round_=jobs[0].round_,
+    )
+    first, second = (write_analysed_study(pool, write, seconds=60) for _ in range(2))
+    assert first == second
+    assert first[0].form is Form.CAD_SR
+    assert result.outcome in {Outcome.FINDINGS, Outcome.NO_FINDINGS}
+
+
+def test_a_study_of_unreadable_files_still_gets_its_report(tmp_path: Path, pool: IsolatedPool) -> None:
+    path = tmp_path / "noise"
+    path.write_bytes(b"\0" * 500)
+    ds = make_mammogram()
+    result = analyse_study(pool, detector().model, [job_of(path, ds)], seconds=60)
+    assert result.outcome is Outcome.NOT_ANALYSED
+    write = WriteJob(result=result, files=(file_of(path, ds),), round_=make_round(ds.StudyInstanceUID))
+    (written,) = write_analysed_study(pool, write, seconds=60)
+    (tmp_path / "report.dcm").write_bytes(written.data)
+    assert dcmread(tmp_path / "report.dcm").StudyInstanceUID == ds.StudyInstanceUID
+
+
+def test_two_patients_are_never_written_into_one_report(tmp_path: Path, pool: IsolatedPool) -> None:
+    datasets = [make_mammogram(view="L CC"), make_mammogram(view="R CC", PatientID="somebody else")]
+    jobs = jobs_of(tmp_path, datasets)
+    views = tuple(
+        ViewResult(
+            sop_instance_uid=job.sop_instance_uid,
+            sop_class_uid=job.sop_class_uid,
+            view=None,
+            status=ViewStatus.NOT_ANALYSED,
+            reason="test",
+        )
+        for job in jobs
+    )
+    study = datasets[0].StudyInstanceUID
+    write = WriteJob(
+        result=StudyResult(study_instance_uid=study, model=detector().model, views=views),
+        files=tuple(file_of(job.path, ds) for job, ds in zip(jobs, datasets, strict=True)),
+        round_=make_round(study),
+    )
+    with pytest.raises(InvalidResult, match="patient"):
+        write_analysed_study(pool, write, seconds=60)
