@@ -239,7 +239,9 @@ def _stop_on_signals() -> threading.Event:
 
 
 def _stop_with_supervisor(stop: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: a thread that holds its lock makes the interpreter abort at its end.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     stop.set()
 
 
