@@ -113,7 +113,7 @@ def _mass_mark(center_mm: Points, rim_mm: NDArray[np.float64], log_odds: float, 
         kind=Kind.MASS,
         center_cr=center_cr,
         outline_cr=_in_image(rim_corners(center_mm, rim_mm, limits_mm=_limits(breast)), breast),
-        suspicion=1.0 / (1.0 + math.exp(-log_odds)),
+        suspicion=_rounded(1.0 / (1.0 + math.exp(-log_odds))),
     )
 
 
@@ -123,9 +123,14 @@ def _cluster_mark(cluster: Cluster, breast: Breast) -> Mark:
         kind=Kind.CALCIFICATION_CLUSTER,
         center_cr=breast.placement.to_image(*map(float, cluster.places_mm.mean(axis=0))),
         outline_cr=_in_image(outline, breast),
-        suspicion=1.0 - 0.5 ** (cluster.strength / _USUAL_STRENGTH),
+        suspicion=_rounded(1.0 - 0.5 ** (cluster.strength / _USUAL_STRENGTH)),
         calcifications_cr=_in_image(cluster.places_mm, breast),
     )
+
+
+def _rounded(suspicion: float) -> float:
+    """To what is meant: the last bits depend on how the linear algebra of a machine adds up."""
+    return round(suspicion, 4)
 
 
 def _limits(breast: Breast) -> Points:
