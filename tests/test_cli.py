@@ -1,0 +1,342 @@
+"""The command line as others script against it: exit status, standard output, shapes of JSON, no traceback."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from pydicom import dcmread
+from pydicom.uid import MammographyCADSRStorage, SegmentationStorage
+
+from cmmd_node import __version__
+from cmmd_node.cli import app
+from cmmd_node.deliver import echo
+from cmmd_node.phantom import make_exam, to_datasets
+from cmmd_node.phantom.pacs import PacsStandIn
+from tests.conftest import free_ports
+from tests.nodes import wait_until
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def environment() -> dict[str, str]:
+    """That of whoever runs the tests, without settings of a node."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CMMD_NODE_")}
+
+
+def command(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "cmmd_node.cli", *map(str, words)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a command in the test's folder; whatever happens, it ends without a traceback."""
+
+    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command(*words),
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def config(tmp_path: Path, database_url: str) -> Path:
+    """The configuration of a node that was never started."""
+    receive_port, web_port, check_port = free_ports(3)
+    path = tmp_path / "cmmd-node.toml"
+    path.write_text(
+        f"""\
+[node]
+data_dir = "{tmp_path / "node"}"
+database_url = "{database_url}"
+check_port = {check_port}
+[receive]
+port = {receive_port}
+accept = "any"
+reserve_mb = 16
+[web]
+port = {web_port}
+[[peer]]
+name = "modality"
+ae_title = "MODALITY"
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def exam(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a phantom exam and a file that is no image."""
+    folder = tmp_path_factory.mktemp("exam")
+    for number, ds in enumerate(to_datasets(make_exam(7), study="command line")):
+        ds.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+    (folder / "notes.txt").write_text("no image", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def analyzed(exam: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Any]]:
+    """Two runs of ``analyze`` over that folder: where each wrote, and what it said."""
+    answers = []
+    for _ in range(2):
+        out = tmp_path_factory.mktemp("out") / "results"
+        done = subprocess.run(
+            command("analyze", exam, "--out", out, "--json"),
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        assert done.returncode == 1, done.stderr  # one file is no image
+        assert "Traceback" not in done.stderr, done.stderr
+        answers.append((out, json.loads(done.stdout)))
+    return answers
+
+
+def verbs() -> list[tuple[str, ...]]:
+    """Every command, with the groups that it is in."""
+    found: list[tuple[str, ...]] = []
+
+    def walk(group: Any, words: tuple[str, ...]) -> None:
+        for name, one in sorted(group.commands.items()):
+            if hasattr(one, "commands"):
+                if one.invoke_without_command:
+                    found.append((*words, name))
+                walk(one, (*words, name))
+            else:
+                found.append((*words, name))
+
+    walk(typer.main.get_command(app), ())
+    return found
+
+
+@pytest.mark.parametrize("words", verbs(), ids=" ".join)
+def test_command_helps_and_is_in_the_readme(run: Run, words: tuple[str, ...]) -> None:
+    done = run(*words, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"cmmd-node {' '.join(words)}" in done.stdout
+    assert f"| `cmmd-node {' '.join(words)}` |" in README
+
+
+def test_version_is_printed(run: Run) -> None:
+    assert run("--version").stdout == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["analyse"], "analyse"),
+        (["serve", "--port", "1"], "--port"),
+        (["serve", "--role", "sleep"], "sleep is none of all, receive, work, web"),
+        (["analyze", "exam"], "--out"),
+        (["analyze", "exam", "--out", "out", "--threshold", "2"], "--threshold"),
+        (["send", "exam"], "--to"),
+        (["deliveries", "retry"], "--all"),
+        (["deliveries", "retry", "1", "--all"], "--all"),
+        (["deliveries", "retry", "one"], "delivery_id"),
+    ],
+    ids=lambda words: "-".join(words) if isinstance(words, list) else "",
+)
+def test_wrong_usage_ends_with_status_2(run: Run, tmp_path: Path, words: list[str], named: str) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert named in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command that failed said: one line, and nothing on standard output."""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("cmmd-node: ")
+    return done.stderr
+
+
+def test_config_show_masks_the_password(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "cmmd-node.toml"
+    path.write_text('[node]\ndatabase_url = "postgresql+psycopg://node:n0t-for-logs@h/d"\n', encoding="utf-8")
+    done = run("config", "show", "--config", path)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["node"]["database_url"] == "postgresql+psycopg://node:***@h/d"
+    assert "n0t-for-logs" not in done.stdout + done.stderr
+
+
+def test_config_check_says_that_a_file_can_be_used(run: Run, config: Path) -> None:
+    done = run("config", "check", "--config", config)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the configuration can be used\n", "")
+
+
+def test_node_that_was_never_started_knows_nothing(run: Run, config: Path) -> None:
+    for words in (["studies"], ["deliveries"]):
+        done = run(*words, "--json", "--config", config)
+        assert (done.returncode, json.loads(done.stdout)) == (0, [])
+    again = run("deliveries", "retry", "--all", "--config", config)
+    assert (again.returncode, again.stdout) == (0, "0 deliveries will be sent again\n")
+
+
+def test_delivery_that_is_not_there_cannot_be_sent_again(run: Run, config: Path) -> None:
+    for words in (
+        ["deliveries", "retry", "999", "--config", config],
+        ["deliveries", "--config", config, "retry", "999"],
+    ):
+        done = run(*words)
+        assert done.returncode == 1
+        assert "999" in one_sentence(done)
+
+
+def test_check_of_a_node_that_does_not_run_fails(run: Run, config: Path) -> None:
+    done = run("check", "--config", config)
+    assert done.returncode == 1
+    assert "C-ECHO" in one_sentence(done)
+
+
+@pytest.mark.parametrize("name", ["nobody", "modality"])
+def test_nothing_is_sent_to_a_peer_without_an_address(run: Run, config: Path, exam: Path, name: str) -> None:
+    done = run("send", exam, "--to", name, "--config", config)
+    assert done.returncode == 2
+    assert name in one_sentence(done)
+
+
+def test_send_brings_files_to_a_peer_and_says_so(run: Run, config: Path, exam: Path, tmp_path: Path) -> None:
+    pacs = PacsStandIn(tmp_path / "pacs", ae_title="PACS")
+    try:
+        with config.open("a", encoding="utf-8") as file:
+            file.write(f'[[peer]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {pacs.port}\n')
+        files = sorted(exam.glob("*.dcm"))
+        done = run("send", *files, "--to", "pacs", "--config", config)
+    finally:
+        pacs.stop()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{path}: stored" for path in files]
+    assert [uid for _, uid, _ in pacs.received] == [str(dcmread(path).SOPInstanceUID) for path in files]
+
+
+def test_send_to_a_peer_that_is_away_fails(run: Run, config: Path, exam: Path) -> None:
+    (port,) = free_ports(1)
+    with config.open("a", encoding="utf-8") as file:
+        file.write(f'[[peer]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {port}\n')
+    done = run("send", exam / "0.dcm", "--to", "pacs", "--config", config)
+    assert done.returncode == 1
+    assert "PACS" in one_sentence(done)
+
+
+def test_send_refuses_a_file_that_is_no_dicom(run: Run, config: Path, exam: Path) -> None:
+    with config.open("a", encoding="utf-8") as file:
+        file.write('[[peer]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = 4242\n')
+    done = run("send", exam / "notes.txt", "--to", "pacs", "--config", config)
+    assert done.returncode == 1
+    assert "notes.txt is no DICOM file" in one_sentence(done)
+
+
+def test_analyze_of_a_path_that_is_not_there_fails(run: Run, tmp_path: Path) -> None:
+    done = run("analyze", "nowhere", "--out", "out")
+    assert done.returncode == 1
+    assert "nowhere does not exist" in one_sentence(done)
+    assert not (tmp_path / "out").exists()
+
+
+def test_analyze_answers_in_the_documented_shape(analyzed: list[tuple[Path, Any]], exam: Path) -> None:
+    out, answer = analyzed[0]
+    assert set(answer) == {"studies", "skipped"}
+    (study,) = answer["studies"]
+    assert set(study) == {"StudyInstanceUID", "outcome", "reason", "model", "images", "files"}
+    assert (study["outcome"], study["reason"]) == ("findings", None)
+    assert set(study["model"]) == {"name", "version", "digest"}
+    sent = {str(dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in exam.glob("*.dcm")}
+    assert {image["SOPInstanceUID"] for image in study["images"]} == sent
+    for image in study["images"]:
+        assert set(image) == {"SOPInstanceUID", "ImageLaterality", "view", "status", "reason", "remark", "findings"}
+        assert (image["status"], image["reason"]) == ("analysed", None)
+        for finding in image["findings"]:
+            assert finding["kind"] in {"mass", "calcification-cluster"}
+            assert 0 <= finding["suspicion"] <= 1
+            assert len(finding["center_cr"]) == 2
+    assert {(image["ImageLaterality"], image["view"]) for image in study["images"]} == {
+        (side, view) for side in "LR" for view in ("CC", "MLO")
+    }
+    written = {Path(path) for path in study["files"]}
+    assert written == set(out.iterdir())
+    classes = [dcmread(path).SOPClassUID for path in sorted(written)]
+    marked = sum(bool(image["findings"]) for image in study["images"])
+    assert sorted(classes) == sorted([MammographyCADSRStorage, *[SegmentationStorage] * marked])
+
+
+def test_analyze_names_what_it_skipped(analyzed: list[tuple[Path, Any]], exam: Path) -> None:
+    (skipped,) = analyzed[0][1]["skipped"]
+    assert skipped["path"] == str(exam / "notes.txt")
+    assert skipped["reason"]
+
+
+def test_second_run_of_analyze_writes_the_same_bytes(analyzed: list[tuple[Path, Any]]) -> None:
+    (first, answer), (second, repeated) = analyzed
+    names = sorted(path.name for path in first.iterdir())
+    assert filecmp.cmpfiles(first, second, names, shallow=False) == (names, [], [])
+    for one in (answer, repeated):
+        del one["studies"][0]["files"]
+    assert answer == repeated
+
+
+@pytest.mark.e2e
+def test_second_node_on_a_data_dir_refuses_to_start(config: Path, tmp_path: Path, run: Run) -> None:
+    with (tmp_path / "node.log").open("wb") as log:
+        node = subprocess.Popen(command("serve", "--config", config), env=environment(), stderr=log)
+    try:
+        port = int(config.read_text(encoding="utf-8").split("[receive]\nport = ")[1].split("\n")[0])
+        wait_until(
+            lambda: echo(host="127.0.0.1", port=port, called_ae_title="CMMD_NODE", calling_ae_title="CMMD_NODE_CHECK"),
+            60,
+            "a node that answers",
+        )
+        second = run("serve", "--config", config)
+        assert second.returncode == 2
+        assert "another node runs on data_dir" in one_sentence(second)
+        assert node.poll() is None
+    finally:
+        node.send_signal(signal.SIGTERM)
+        assert node.wait(30) == 0
+
+
+@pytest.mark.e2e
+def test_node_without_a_place_to_write_refuses_to_start(config: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "node").write_text("a file where the folder should be", encoding="utf-8")
+    done = run("serve", "--config", config)
+    assert done.returncode == 2
+    assert "data_dir" in one_sentence(done)
+
+
+@pytest.mark.e2e
+def test_demo_brings_a_phantom_exam_through_and_back(run: Run, tmp_path: Path) -> None:
+    done = run("demo", "--data-dir", "here", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert set(answer) == {"StudyInstanceUID", "seconds", "objects"}
+    kinds = {MammographyCADSRStorage: "cad-sr", SegmentationStorage: "seg"}
+    for one in answer["objects"]:
+        ds = dcmread(one["path"])
+        assert Path(one["path"]).parent == tmp_path / "here" / "pacs"
+        assert (kinds[ds.SOPClassUID], ds.SOPInstanceUID) == (one["kind"], one["SOPInstanceUID"])
+        assert (ds.SOPClassUID, ds.StudyInstanceUID) == (one["SOPClassUID"], answer["StudyInstanceUID"])
+    assert sorted({one["kind"] for one in answer["objects"]}) == ["cad-sr", "seg"]
+    shutil.rmtree(tmp_path / "here")  # nothing of it runs any more
