@@ -133,7 +133,7 @@ def torment(folder: Path, *, database_url: str, kills: int, seed: int) -> Figure
             senders = [Sender(f"SENDER_{number}_{seed}", node.port) for number in range(_SENDERS)]
             stop = threading.Event()
             threads = [
-                threading.Thread(target=one.run, args=(stop,), kwargs={"pause_seconds": 0.7}, daemon=True)
+                threading.Thread(target=one.run, args=(stop,), kwargs={"pause_seconds": 1.5}, daemon=True)
                 for one in senders
             ]
             for thread in threads:
