@@ -137,7 +137,9 @@ def analyze(
         _print_json(answer)
     else:
         _print_answer(answer)
-    if answer["skipped"] or any(study["outcome"] == "failed" for study in answer["studies"]):
+    named = {str(path) for path in paths}  # what merely lies in a folder may be something else
+    skipped = any(one["path"] in named for one in answer["skipped"])
+    if skipped or not answer["studies"] or any(study["outcome"] == "failed" for study in answer["studies"]):
         raise typer.Exit(1)
 
 

@@ -8,8 +8,8 @@ from sqlalchemy.exc import DBAPIError
 
 from cmmd_node.deliver import echo
 from cmmd_node.index import Index
-from cmmd_node.index.status import counts, silence_seconds
-from cmmd_node.index.tables import DeliveryState
+from cmmd_node.index.deliveries import dead_deliveries
+from cmmd_node.index.status import silence_seconds
 from cmmd_node.settings import CHECK_AE_TITLE, Settings
 
 _SILENCE_SECONDS = 30
@@ -31,7 +31,7 @@ def check_health(settings: Settings, index: Index) -> list[str]:
     try:
         with index.read() as connection:
             silence = silence_seconds(connection, "work")
-            dead = counts(connection).deliveries.get(DeliveryState.DEAD, 0)
+            dead = len(dead_deliveries(connection))
     except DBAPIError as error:
         return [*problems, f"the index does not answer: {type(error.orig).__name__}"]
     if silence is None or silence > _SILENCE_SECONDS:
