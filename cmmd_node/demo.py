@@ -22,8 +22,8 @@ from cmmd_node.settings import CHECK_AE_TITLE, Settings
 
 _DEMO_SEED = 7
 _DEMO_AE_TITLE = "DEMO_PACS"
-_START_SECONDS = 30.0
-_ANSWER_SECONDS = 60.0
+_START_SECONDS = 120.0
+_ANSWER_SECONDS = 120.0
 
 _DEMO_CONFIG = """\
 # Written by `cmmd-node demo`.
@@ -158,14 +158,21 @@ def _round_trip(
                 raise NodeError(f"the node refused an image: {answer.problem}")
     sent = time.monotonic()
     tell("waiting for the results")
-    if not pacs.wait_for(MammographyCADSRStorage, seconds=_ANSWER_SECONDS):
+    study_instance_uid = str(datasets[0].StudyInstanceUID)
+    if not pacs.wait_for(MammographyCADSRStorage, study_instance_uid, seconds=_ANSWER_SECONDS):
         raise NodeError(f"no CAD SR came back within {_ANSWER_SECONDS:.0f} s; {hint}")
     return {
-        "StudyInstanceUID": str(datasets[0].StudyInstanceUID),
+        "StudyInstanceUID": study_instance_uid,
         "seconds": round(time.monotonic() - sent, 1),
         "objects": [
-            {"kind": path.stem.rsplit("-", 1)[0], "SOPClassUID": sop_class, "SOPInstanceUID": uid, "path": str(path)}
-            for sop_class, uid, path in pacs.received
+            {
+                "kind": one.path.stem.rsplit("-", 1)[0],
+                "SOPClassUID": one.sop_class_uid,
+                "SOPInstanceUID": one.sop_instance_uid,
+                "path": str(one.path),
+            }
+            for one in pacs.received
+            if one.study_instance_uid == study_instance_uid
         ],
     }
 

@@ -110,7 +110,7 @@ def analyzed(exam: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple
             check=False,
             timeout=240,
         )
-        assert done.returncode == 1, done.stderr  # one file is no image
+        assert done.returncode == 0, done.stderr  # that one file in the folder is no image does not matter
         assert "Traceback" not in done.stderr, done.stderr
         answers.append((out, json.loads(done.stdout)))
     return answers
@@ -230,7 +230,7 @@ def test_send_brings_files_to_a_peer_and_says_so(run: Run, config: Path, exam: P
         pacs.stop()
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{path}: stored" for path in files]
-    assert [uid for _, uid, _ in pacs.received] == [str(dcmread(path).SOPInstanceUID) for path in files]
+    assert [one.sop_instance_uid for one in pacs.received] == [str(dcmread(path).SOPInstanceUID) for path in files]
 
 
 def test_send_to_a_peer_that_is_away_fails(run: Run, config: Path, exam: Path) -> None:
@@ -328,15 +328,19 @@ def test_node_without_a_place_to_write_refuses_to_start(config: Path, tmp_path: 
 
 @pytest.mark.e2e
 def test_demo_brings_a_phantom_exam_through_and_back(run: Run, tmp_path: Path) -> None:
-    done = run("demo", "--data-dir", "here", "--json")
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    assert set(answer) == {"StudyInstanceUID", "seconds", "objects"}
     kinds = {MammographyCADSRStorage: "cad-sr", SegmentationStorage: "seg"}
-    for one in answer["objects"]:
-        ds = dcmread(one["path"])
-        assert Path(one["path"]).parent == tmp_path / "here" / "pacs"
-        assert (kinds[ds.SOPClassUID], ds.SOPInstanceUID) == (one["kind"], one["SOPInstanceUID"])
-        assert (ds.SOPClassUID, ds.StudyInstanceUID) == (one["SOPClassUID"], answer["StudyInstanceUID"])
-    assert sorted({one["kind"] for one in answer["objects"]}) == ["cad-sr", "seg"]
+    paths: list[str] = []
+    for _ in range(2):  # a second demo on the same folder shows its own exam
+        done = run("demo", "--data-dir", "here", "--json")
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert set(answer) == {"StudyInstanceUID", "seconds", "objects"}
+        for one in answer["objects"]:
+            ds = dcmread(one["path"])
+            assert Path(one["path"]).parent == tmp_path / "here" / "pacs"
+            assert (kinds[ds.SOPClassUID], ds.SOPInstanceUID) == (one["kind"], one["SOPInstanceUID"])
+            assert (ds.SOPClassUID, ds.StudyInstanceUID) == (one["SOPClassUID"], answer["StudyInstanceUID"])
+        assert sorted({one["kind"] for one in answer["objects"]}) == ["cad-sr", "seg"]
+        paths += [one["path"] for one in answer["objects"]]
+    assert len(set(paths)) == len(paths)
     shutil.rmtree(tmp_path / "here")  # nothing of it runs any more

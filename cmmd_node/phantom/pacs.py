@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from pynetdicom.events import Event
 
 _STEMS = {MammographyCADSRStorage: "cad-sr", SegmentationStorage: "seg"}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One object, as often as it came."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    path: Path
 
 
 class PacsStandIn:
@@ -30,9 +40,10 @@ class PacsStandIn:
 
     def __init__(self, folder: Path, *, ae_title: str, port: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.received: list[tuple[str, str, Path]] = []
-        """SOP Class UID, SOP Instance UID and file of every object, repeats included."""
+        self.received: list[Received] = []
+        """Every object in the order of arrival, repeats included."""
         self._folder = folder
+        self._number = sum(1 for _ in folder.iterdir())  # files of an earlier run stay
         self._arrival = threading.Condition()
         ae = AE(ae_title)
         ae.supported_contexts = AllStoragePresentationContexts
@@ -46,14 +57,13 @@ class PacsStandIn:
         """The port that it listens on."""
         return int(self._server.server_address[1])
 
-    def wait_for(self, sop_class_uid: str, *, seconds: float) -> bool:
-        """Wait until an object of that class is here; False when the deadline passes first."""
-        deadline = time.monotonic() + seconds
+    def wait_for(self, sop_class_uid: str, study_instance_uid: str, *, seconds: float) -> bool:
+        """Wait until an object of that class and study is here; False when the deadline passes first."""
+        wanted = (sop_class_uid, study_instance_uid)
         with self._arrival:
-            while all(one[0] != sop_class_uid for one in self.received):
-                if not self._arrival.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
-                    return False
-        return True
+            return self._arrival.wait_for(
+                lambda: any((one.sop_class_uid, one.study_instance_uid) == wanted for one in self.received), seconds
+            )
 
     def stop(self) -> None:
         """Listen no more."""
@@ -61,10 +71,18 @@ class PacsStandIn:
 
     def _store(self, event: Event) -> int:
         request = event.request
+        ds = event.dataset
         with self._arrival:
-            stem = _STEMS.get(request.AffectedSOPClassUID, "object")
-            path = self._folder / f"{stem}-{len(self.received) + 1:03d}.dcm"
+            self._number += 1
+            path = self._folder / f"{_STEMS.get(request.AffectedSOPClassUID, 'object')}-{self._number:03d}.dcm"
             path.write_bytes(event.encoded_dataset())
-            self.received.append((str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID), path))
+            self.received.append(
+                Received(
+                    sop_class_uid=str(request.AffectedSOPClassUID),
+                    sop_instance_uid=str(request.AffectedSOPInstanceUID),
+                    study_instance_uid=str(ds.get("StudyInstanceUID", "")),
+                    path=path,
+                )
+            )
             self._arrival.notify_all()
         return 0x0000

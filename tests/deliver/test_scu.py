@@ -99,7 +99,7 @@ def test_files_go_over_one_association_in_order(tmp_path: Path) -> None:
     answers = list(to(pacs.port, *files))
     pacs.stop()
     assert [answer.status for answer in answers] == [0x0000] * 4
-    assert [uid for _, uid, _ in pacs.received] == [answer.outgoing.sop_instance_uid for answer in answers]
+    assert [one.sop_instance_uid for one in pacs.received] == [answer.outgoing.sop_instance_uid for answer in answers]
 
 
 def test_a_peer_that_takes_implicit_vr_only_gets_it(peer: StartPeer, image: Path) -> None:

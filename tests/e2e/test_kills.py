@@ -249,8 +249,8 @@ def _check_results(node: RunningNode, studies: set[str]) -> None:
 def _check_pacs(data_dir: Path, results: list[Any], pacs: PacsStandIn) -> None:
     """P5: the PACS holds exactly the results, and a repeat was the same object."""
     arrived: dict[str, set[bytes]] = defaultdict(set)
-    for _, uid, path in pacs.received:
-        arrived[uid].add(_data_set_of(path))
+    for one in pacs.received:
+        arrived[one.sop_instance_uid].add(_data_set_of(one.path))
     assert arrived.keys() == {row.sop_instance_uid for row in results}
     assert [uid for uid, contents in arrived.items() if len(contents) > 1] == []
     for row in results:

@@ -106,9 +106,9 @@ class Site:
     def arrived(self, study_instance_uid: str) -> list[tuple[str, str, bytes]]:
         """SOP Class UID, SOP Instance UID and bytes of what came for a study, repeats included."""
         return [
-            (sop_class_uid, sop_instance_uid, path.read_bytes())
-            for sop_class_uid, sop_instance_uid, path in list(self.pacs.received)
-            if dcmread(path, specific_tags=["StudyInstanceUID"]).StudyInstanceUID == study_instance_uid
+            (one.sop_class_uid, one.sop_instance_uid, one.path.read_bytes())
+            for one in list(self.pacs.received)
+            if one.study_instance_uid == study_instance_uid
         ]
 
     def wait_for_delivery(self, study_instance_uid: str, number: int) -> dict[str, Any]:
