@@ -144,6 +144,7 @@ def torment(folder: Path, *, database_url: str, kills: int, seed: int) -> Figure
                 thread.join(_CALM_SECONDS)
                 assert not thread.is_alive()
             assert [one.problem for one in senders if one.problem] == []
+            _check_instances(node, senders)
             _wait_for_the_end(node, [study for one in senders for study in one.studies])
             figures = _check(node, senders, pacs, killed)
             node.stop()
@@ -191,15 +192,13 @@ def _wait_for_the_end(node: RunningNode, studies: list[str]) -> None:
 
 def _check(node: RunningNode, senders: list[Sender], pacs: PacsStandIn, killed: Counter[str]) -> Figures:
     """Senders, files, index and PACS agree."""
-    acknowledged = {uid: digest for one in senders for uid, digest in one.acknowledged.items()}
+    acknowledged = _check_instances(node, senders)
     with node.index.read() as connection:
-        kept = {row.sop_instance_uid: row for row in connection.execute(sa.select(instance))}
         results = list(connection.execute(sa.select(result)))
         rounds = list(connection.execute(sa.select(round_)))
         answered = list(connection.execute(sa.select(delivered)))
         now = counts(connection)
-    _check_instances(node.data_dir, acknowledged, kept)
-    assert sum(now.instances.values()) == len(kept)
+    assert sum(now.instances.values()) == len(acknowledged)
     assert now.instances.keys() == {"analysed"}
     assert now.quarantined == 0
     assert _files(node.data_dir / "quarantine") == set()
@@ -220,15 +219,20 @@ def _check(node: RunningNode, senders: list[Sender], pacs: PacsStandIn, killed: 
     )
 
 
-def _check_instances(data_dir: Path, acknowledged: dict[str, str], kept: dict[str, Any]) -> None:
-    """P1, P3, P4: each acknowledged instance has one row and one file with the bytes that its sender sent."""
-    assert acknowledged.keys() == kept.keys()
+def _check_instances(node: RunningNode, senders: list[Sender]) -> set[str]:
+    """P1, P3, P4: each acknowledged instance has one row and one file with the bytes that its sender sent; which."""
+    acknowledged = {uid: digest for one in senders for uid, digest in one.acknowledged.items()}
+    with node.index.read() as connection:
+        kept = {row.sop_instance_uid: row for row in connection.execute(sa.select(instance))}
+    assert acknowledged.keys() - kept.keys() == set(), "acknowledged and lost"
+    assert kept.keys() == acknowledged.keys()
     for uid, digest in acknowledged.items():
-        path = data_dir / kept[uid].path
+        path = node.data_dir / kept[uid].path
         assert path.stat().st_size == kept[uid].size_bytes
         assert hashlib.sha256(_data_set_of(path)).hexdigest() == digest, f"{uid} is not what was sent"
-    rows = {str(data_dir / row.path) for row in kept.values()}
-    assert _files(data_dir / "objects") == rows
+    rows = {str(node.data_dir / row.path) for row in kept.values()}
+    assert _files(node.data_dir / "objects") == rows
+    return set(acknowledged)
 
 
 def _check_results(node: RunningNode, studies: set[str]) -> None:
