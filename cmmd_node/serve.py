@@ -47,12 +47,12 @@ def run_role(settings: Settings, role: str, *, number: int, supervised: bool) ->
     supervised
         Stop when standard input ends, that is when the supervisor is gone.
     """
-    lock = _lock(settings.node.data_dir, f"{role}-{number}")
+    # The role of a supervisor that was killed may still be about to end.
+    lock = _lock(settings.node.data_dir, f"{role}-{number}", seconds=_STOP_SECONDS if supervised else 0.0)
     stop = _stop_on_signals()
     if supervised:
         threading.Thread(target=_stop_with_supervisor, args=(stop,), daemon=True).start()
     index = open_index(settings)
-    threading.Thread(target=_beat, args=(index, role, stop), daemon=True).start()
     {"receive": _receive, "work": _work, "web": _web}[role](settings, index, number, stop)
     logger.info("%s stopped", role)
     logging.shutdown()
@@ -104,6 +104,7 @@ def _receive(settings: Settings, index: Index, number: int, stop: threading.Even
         where = f"{settings.receive.host}:{settings.receive.port}"
         raise StartRefused(f"cannot listen on {where}: {error.strerror}") from error
     receiver.start()
+    _start_beating(index, "receive", stop)
     stop.wait()
     receiver.stop(_STOP_SECONDS / 2)
 
@@ -138,6 +139,7 @@ def _work(settings: Settings, index: Index, _number: int, stop: threading.Event)
     route.register()
     DBOS.launch()
     route.listen()
+    _start_beating(index, "work", stop)
     logger.info("following the route with %s", route.model)
     stop.wait()
     pool.close()
@@ -205,8 +207,8 @@ class _Child:
             self._process.stdin.close()
 
 
-def _lock(data_dir: Path, name: str) -> int:
-    """Hold a lock file for the life of this process.
+def _lock(data_dir: Path, name: str, *, seconds: float = 0.0) -> int:
+    """Hold a lock file for the life of this process; another holder gets `seconds` to end.
 
     Raises
     ------
@@ -219,12 +221,17 @@ def _lock(data_dir: Path, name: str) -> int:
         file = os.open(directory / f"{name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise StartRefused(f"data_dir {data_dir} cannot be used: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(file)
-        raise StartRefused(f"another node runs on data_dir {data_dir}") from None
-    return file
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            os.close(file)
+            raise StartRefused(f"another node runs on data_dir {data_dir}") from None
+        return file
 
 
 def _stop_on_signals() -> threading.Event:
@@ -243,6 +250,11 @@ def _stop_with_supervisor(stop: threading.Event) -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass
     stop.set()
+
+
+def _start_beating(index: Index, role: str, stop: threading.Event) -> None:
+    """Say from now on that the role is at work."""
+    threading.Thread(target=_beat, args=(index, role, stop), daemon=True).start()
 
 
 def _beat(index: Index, role: str, stop: threading.Event) -> None:

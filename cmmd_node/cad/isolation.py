@@ -151,10 +151,13 @@ def _serve(connection: Connection) -> None:
     while True:
         try:
             function, job = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
             result = function(job)
         except Exception as error:  # carried to the caller, who raises it
             result = _Raised(f"{type(error).__name__}", error)
-        connection.send(result)
+        try:
+            connection.send(result)
+        except OSError:
+            return

@@ -64,8 +64,18 @@ class Spool:
     association lives and the sender gets an answer.
     """
 
-    def __init__(self, path: Path, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, limit: int):
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        source: str,
+        limit: int,
+    ) -> None:
         self.path = path
+        self.source = source
         self.sop_class_uid = sop_class_uid
         self.sop_instance_uid = sop_instance_uid
         self.transfer_syntax_uid = transfer_syntax_uid
@@ -75,7 +85,7 @@ class Spool:
         self._limit = limit
         self._hash = xxhash.xxh3_128(transfer_syntax_uid.encode())
         self._file: int | None = None
-        header = _part10_header(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        header = _part10_header(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source)
         try:
             self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)
             _write_all(self._file, header)
@@ -92,6 +102,7 @@ class Spool:
             sop_class_uid=meta.MediaStorageSOPClassUID,
             sop_instance_uid=meta.MediaStorageSOPInstanceUID,
             transfer_syntax_uid=meta.TransferSyntaxUID,
+            source=str(meta.get("SourceApplicationEntityTitle", "")) or "recovered",
             limit=2 * final.stat().st_size,
         )
         content = final.read_bytes()
@@ -175,8 +186,13 @@ class Inbox:
             return f"{free // 1_000_000} MB free, less than the reserve of {self._reserve // 1_000_000} MB"
         return None
 
-    def spool(self, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> Spool:
+    def spool(self, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source: str) -> Spool:
         """Begin an object under a random name.
+
+        Parameters
+        ----------
+        source
+            Calling AE title of the sender.
 
         Raises
         ------
@@ -191,16 +207,12 @@ class Inbox:
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,
             transfer_syntax_uid=transfer_syntax_uid,
+            source=source,
             limit=self._limit,
         )
 
-    def keep(self, spool: Spool, *, source: str) -> Kept:
+    def keep(self, spool: Spool) -> Kept:
         """Make the object durable and indexed, with the work that follows from it; then it may be promised.
-
-        Parameters
-        ----------
-        source
-            Calling AE title of the sender.
 
         Raises
         ------
@@ -208,7 +220,7 @@ class Inbox:
             One of its subclasses says why; nothing is indexed, and the spool file is gone.
         """
         try:
-            return self._keep(spool, source)
+            return self._keep(spool)
         finally:
             spool.discard()
 
@@ -234,7 +246,7 @@ class Inbox:
         """Take in a complete file whose sender never got an answer."""
         try:
             found = Spool.reopen(path, self._spool / secrets.token_hex(16))
-            self.keep(found, source="recovered")
+            self.keep(found)
         except (RefusedInstance, InvalidDicomError, AttributeError, ValueError) as error:
             os.rename(path, self._root / "quarantine" / path.name)  # noqa: PTH104 - the random name cannot be taken
             logger.warning("put aside %s, which the index does not know: %s", path.name, type(error).__name__)
@@ -242,7 +254,7 @@ class Inbox:
             path.unlink()
             logger.info("indexed an object that was kept but not acknowledged: %s", found.sop_instance_uid)
 
-    def _keep(self, spool: Spool, source: str) -> Kept:
+    def _keep(self, spool: Spool) -> Kept:
         if spool.problem is not None:
             raise spool.problem
         with spool.mapped() as data:
@@ -259,13 +271,13 @@ class Inbox:
         except DBAPIError as error:
             raise _index_unavailable(error) from error
         if before is not None:
-            return self._compare(before, spool, source)
+            return self._compare(before, spool)
         final = self._root / "objects" / spool.path.name[:2] / f"{spool.path.name}.dcm"
         self._sync_and_rename(spool, final)
         try:
-            self._commit(final, spool, identity, source)
+            self._commit(final, spool, identity)
         except IntegrityError:
-            return self._compare_with_twin(final, spool, source)
+            return self._compare_with_twin(final, spool)
         except DBAPIError as error:
             self._remove_unless_indexed(final, spool.sop_instance_uid)
             raise _index_unavailable(error) from error
@@ -274,7 +286,7 @@ class Inbox:
             raise
         return Kept.NEW
 
-    def _commit(self, final: Path, spool: Spool, identity: Identity, source: str) -> None:
+    def _commit(self, final: Path, spool: Spool, identity: Identity) -> None:
         """One transaction: the row and the durable work that follows from it."""
         new = NewInstance(
             sop_instance_uid=identity.sop_instance_uid,
@@ -288,21 +300,21 @@ class Inbox:
             path=str(final.relative_to(self._root)),
             size_bytes=spool.size_bytes,
             digest=spool.digest,
-            source=source,
+            source=spool.source,
         )
         with self._index.write() as connection:
             number = record_instance(connection, new)
             if number is not None:
                 enqueue_round(self._client, connection, new.study_instance_uid, number)
 
-    def _compare_with_twin(self, final: Path, spool: Spool, source: str) -> Kept:
+    def _compare_with_twin(self, final: Path, spool: Spool) -> Kept:
         """The same SOP Instance UID was committed by another association since we looked."""
         with self._index.read() as connection:
             twin = kept_instance(connection, spool.sop_instance_uid)
         os.rename(final, spool.path)  # noqa: PTH104 - back to the spool, to be compared like any repeat
         if twin is None:
             raise OutOfResources("the index refused the object's row")
-        return self._compare(twin, spool, source)
+        return self._compare(twin, spool)
 
     def _remove_unless_indexed(self, final: Path, sop_instance_uid: str) -> None:
         """After a failed commit: it may have failed on the way back only, then the row is there and the file stays."""
@@ -314,7 +326,7 @@ class Inbox:
         if row is None or self._root / row.path != final:
             final.unlink(missing_ok=True)
 
-    def _compare(self, before: KeptInstance, spool: Spool, source: str) -> Kept:
+    def _compare(self, before: KeptInstance, spool: Spool) -> Kept:
         """Same bytes: a success without new work. Other bytes: refused, and kept aside."""
         if before.digest == spool.digest:
             path = self._root / before.path
@@ -330,7 +342,7 @@ class Inbox:
                     path=str(aside.relative_to(self._root)),
                     sop_instance_uid=spool.sop_instance_uid,
                     digest=spool.digest,
-                    source=source,
+                    source=spool.source,
                 )
         except DBAPIError as error:
             raise _index_unavailable(error) from error
@@ -354,8 +366,8 @@ def _index_unavailable(error: DBAPIError) -> OutOfResources:
     return OutOfResources(f"the index is not available: {type(error.orig).__name__}")
 
 
-def _part10_header(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
-    """Preamble, prefix and File Meta Information (PS3.10 7.1)."""
+def _part10_header(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source: str) -> bytes:
+    """Preamble, prefix and File Meta Information (PS3.10 7.1); it tells the sender to whoever finds the file."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\0\1"
     meta.MediaStorageSOPClassUID = UID(sop_class_uid)
@@ -363,6 +375,8 @@ def _part10_header(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_ui
     meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    if source.isascii() and source.isprintable() and len(source) <= 16:  # else it is no AE title, and kept out
+        meta.SourceApplicationEntityTitle = source
     buffer = DicomBytesIO()
     write_file_meta_info(buffer, meta)
     return b"\0" * 128 + b"DICM" + buffer.getvalue()

@@ -192,7 +192,7 @@ class Receiver:
                 raise data_set.problem
             if data_set.spool is None:
                 raise UnreadableInstance("the data set is empty")
-            outcome = self._inbox.keep(data_set.spool, source=source)
+            outcome = self._inbox.keep(data_set.spool)
         except RefusedInstance as error:
             status = next(STORE_STATUS[kind] for kind in type(error).__mro__ if kind in STORE_STATUS)
             logger.warning("C-STORE from %r refused with %04X: %s", source, status, error)

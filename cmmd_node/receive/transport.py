@@ -90,6 +90,7 @@ class SpooledDataSet(BytesIO):
                 sop_class_uid=sop_class_uid,
                 sop_instance_uid=sop_instance_uid,
                 transfer_syntax_uid=str(context.transfer_syntax[0]),
+                source=self._provider.assoc.requestor.ae_title,
             )
         except RefusedInstance as error:
             self._problem = error

@@ -21,9 +21,10 @@ def keep(inbox: Inbox, study: str = "study") -> tuple[Kept, bytes]:
         sop_class_uid=ds.SOPClassUID,
         sop_instance_uid=ds.SOPInstanceUID,
         transfer_syntax_uid=ds.file_meta.TransferSyntaxUID,
+        source="SENDER",
     )
     spool.write(data_set_bytes(ds))
-    return inbox.keep(spool, source="TEST"), data_set_bytes(ds)
+    return inbox.keep(spool), data_set_bytes(ds)
 
 
 def paths(index: Index) -> list[str]:
@@ -43,6 +44,9 @@ def test_a_complete_file_without_a_row_is_indexed(settings: Settings, index: Ind
     with index.write() as connection:
         connection.exec_driver_sql(f"DELETE FROM instance WHERE path <> '{known.relative_to(settings.node.data_dir)}'")
     inbox.adopt()
+    with index.read() as connection:
+        sources = connection.exec_driver_sql("SELECT source FROM instance").scalars().all()
+    assert sources == ["SENDER", "SENDER"]
     assert sorted(paths(index)) == [str(path.relative_to(settings.node.data_dir)) for path in objects(settings)]
     assert len(objects(settings)) == 2
     assert any(path.read_bytes().endswith(data) for path in objects(settings))
@@ -79,7 +83,8 @@ def test_a_repeat_whose_file_is_gone_is_no_success(settings: Settings, index: In
         sop_class_uid=ds.SOPClassUID,
         sop_instance_uid=ds.SOPInstanceUID,
         transfer_syntax_uid=ds.file_meta.TransferSyntaxUID,
+        source="SENDER",
     )
     spool.write(data_set_bytes(ds))
     with pytest.raises(OutOfResources, match="damaged"):
-        inbox.keep(spool, source="TEST")
+        inbox.keep(spool)
