@@ -224,6 +224,7 @@ def _echo(_event: Event) -> int:
 
 
 def _accepted(event: Event) -> None:
+    event.assoc.dul.socket.established()
     logger.info("association from %r at %s", event.assoc.requestor.ae_title, event.assoc.requestor.address_info.address)
 
 

@@ -1,8 +1,7 @@
-"""pynetdicom's transport with deadlines, limits and back-pressure, and C-STORE data sets that go straight to the spool.
+"""pynetdicom's server and DIMSE provider, with C-STORE data sets that go to the spool, and back-pressure.
 
-Association negotiation, state machine and services stay pynetdicom's. Replaced are: how a PDU is read from the socket
-(a deadline for the whole PDU, a size limit, no small reads), where the fragments of a data set go (a spool file instead
-of memory), and how many finished messages may wait (two).
+Association negotiation, state machine and services stay pynetdicom's. Replaced are: where the fragments of a data set
+go (a spool file instead of memory), how many finished messages may wait (two), and in `upper_layer` how they are read.
 """
 
 from __future__ import annotations
@@ -10,18 +9,18 @@ from __future__ import annotations
 import logging
 import queue
 import socket
-import time
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from cmmd_node.errors import MalformedUID, MissingUID, RefusedInstance
 from cmmd_node.receive.inbox import Inbox, Spool
 from cmmd_node.receive.structure import is_uid
+from cmmd_node.receive.upper_layer import DeadlineSocket, StreamingUpperLayer
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: A-ASSOCIATE-RQ has no negotiated limit; 128 contexts with every transfer syntax stay far below this.
-_NEGOTIATION_LIMIT = 1 << 20
 _MESSAGES_WAITING = 2
+#: How long the reactor waits for a message before it looks for a release or an abort.
+_LOOK_SECONDS = 0.01
 _MALFORMED_UID = 0x0117
 _MISSING_UID = 0xC101
 
@@ -118,6 +117,13 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         self.msg_queue = _WaitingMessages(10 * settings.idle_seconds)
 
     @property
+    def open_data_set(self) -> SpooledDataSet | None:
+        """Where fragments of the C-STORE that is being received go; None when there is none."""
+        if isinstance(self.message, C_STORE_RQ) and isinstance(self.message.data_set, SpooledDataSet):
+            return self.message.data_set
+        return None
+
+    @property
     def busy(self) -> bool:
         """Whether a message is being received, waits, or is being served."""
         return self._serving or self.message is not None or not self.msg_queue.empty()
@@ -132,7 +138,10 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
 
     def get_msg(self, block: bool = False) -> Any:
         """The next message; a C-STORE without a usable SOP Instance UID, which pynetdicom would ignore, is answered."""
-        context_id, message = super().get_msg(block)
+        try:
+            context_id, message = self.msg_queue.get(timeout=self.dimse_timeout if block else _LOOK_SECONDS)
+        except queue.Empty:
+            context_id, message = None, None
         if isinstance(message, C_STORE) and message.MessageID is not None and not message.is_valid_request:
             data_set = cast(SpooledDataSet, message.DataSet)
             response = C_STORE()
@@ -160,44 +169,6 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
                 data_set.discard()
 
 
-class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
-    """Reads a PDU within a deadline and a size limit; a peer that stalls inside one loses its association."""
-
-    def __init__(self, assoc: Association, client_socket: socket.socket, settings: ReceiveSettings) -> None:
-        super().__init__(assoc, client_socket=client_socket)
-        self._settings = settings
-        client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read `nr_bytes`, fewer when the peer closes.
-
-        Raises
-        ------
-        OSError
-            The deadline passed, or the peer announces more than was negotiated.
-        """
-        established = self.assoc.is_established
-        limit = self._settings.pdu_bytes if established else _NEGOTIATION_LIMIT
-        if nr_bytes > limit:
-            raise OSError(f"a PDU of {nr_bytes} bytes; at most {limit} were negotiated")
-        seconds = self._settings.pdu_seconds if established else self._settings.association_seconds
-        deadline = time.monotonic() + seconds
-        buffer = bytearray(nr_bytes)
-        view = memoryview(buffer)
-        read = 0
-        while read < nr_bytes:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"a PDU took longer than {seconds:g} s")
-            self.socket.settimeout(left)
-            received = self.socket.recv_into(view[read:])
-            if received == 0:
-                return buffer[:read]
-            read += received
-        self.socket.settimeout(self._settings.pdu_seconds)  # for what is sent
-        return buffer
-
-
 class Handler(RequestHandler):  # type: ignore[misc]
     """Gives every new association our socket and our DIMSE provider."""
 
@@ -205,8 +176,9 @@ class Handler(RequestHandler):  # type: ignore[misc]
 
     def _create_association(self) -> Association:
         assoc = super()._create_association()
-        assoc.dul.event_queue.get_nowait()  # "connected", put by the socket that is replaced; ours puts its own
-        assoc.dul.socket = DeadlineSocket(assoc, self.request, self.server.settings)
+        assoc.dul = StreamingUpperLayer(assoc, limit_bytes=self.server.settings.pdu_bytes)
+        assoc.acse_timeout, assoc.network_timeout = assoc.acse_timeout, assoc.network_timeout  # sets the new timers
+        assoc.set_socket(DeadlineSocket(assoc, self.request, self.server.settings))
         assoc.dimse = SpoolingProvider(assoc, self.server.inbox, self.server.settings)
         return assoc
 

@@ -1,0 +1,217 @@
+"""pynetdicom's upper layer with a short cut: the fragments of a data set go from the socket to the spool.
+
+Negotiation, release, abort and every other PDU take pynetdicom's way through its state machine. An established
+association that gets a P-DATA-TF stays in state 6 whatever it holds (PS3.8 table 9-10), so its fragments are taken
+here, one after the other as they arrive, without an event, a queue, a thread or a copy between. A peer that stalls,
+announces more than was negotiated or sends what is no P-DATA-TF loses its association.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import AssociationSocket
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
+    from cmmd_node.settings import ReceiveSettings
+
+logger = logging.getLogger(__name__)
+
+#: A-ASSOCIATE-RQ has no negotiated limit; 128 contexts with every transfer syntax stay far below this.
+_NEGOTIATION_LIMIT = 1 << 20
+#: How much is read from a socket at once: several PDUs of the usual 16 KiB, and pieces large enough to write.
+_BUFFER_BYTES = 1 << 18
+#: How long the layer waits for the answer to a message before it looks at the socket again.
+_ANSWER_SECONDS = 1.0
+
+_P_DATA_TF = 0x04
+_ESTABLISHED = "Sta6"
+_CONNECTION_CLOSED = "Evt17"
+_INVALID_PDU = "Evt19"
+_COMMAND = 0x01
+_LAST = 0x02
+
+
+class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
+    """Reads large pieces ahead; every PDU has a deadline as a whole and a size limit."""
+
+    def __init__(self, assoc: Association, client_socket: socket.socket, settings: ReceiveSettings) -> None:
+        super().__init__(assoc, client_socket=client_socket)
+        self._settings = settings
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._start = self._end = 0
+        self._deadline = 0.0
+        client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client_socket.settimeout(None)
+        self._limit_waiting(settings.association_seconds)
+
+    def established(self) -> None:
+        """From now on the limits of an association hold, not those of its negotiation."""
+        self._limit_waiting(self._settings.pdu_seconds)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read, here or in the socket."""
+        return self._start < self._end or bool(super().ready)
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read `nr_bytes` of a PDU that pynetdicom takes, fewer when the peer closes.
+
+        Raises
+        ------
+        OSError
+            The deadline passed, or the peer announces more than is allowed.
+        """
+        limit = self._settings.pdu_bytes if self.assoc.is_established else _NEGOTIATION_LIMIT
+        if nr_bytes > limit:
+            raise OSError(f"a PDU of {nr_bytes} bytes; at most {limit} were negotiated")
+        self.begin_pdu()
+        data = bytearray()
+        while len(data) < nr_bytes:
+            piece = self.piece(nr_bytes - len(data))
+            if not piece:
+                break
+            data += piece
+        return data
+
+    def begin_pdu(self) -> None:
+        """The deadline of the next PDU begins."""
+        seconds = self._settings.pdu_seconds if self.assoc.is_established else self._settings.association_seconds
+        self._deadline = time.monotonic() + seconds
+
+    def next_byte(self) -> int | None:
+        """The byte that comes next, which stays; None when the peer closed."""
+        if self._start == self._end and not self._fill():
+            return None
+        return self._buffer[self._start]
+
+    def piece(self, limit: int) -> memoryview:
+        """What is there of the next `limit` bytes, at least one; nothing when the peer closed.
+
+        The memory is used again by the next call.
+        """
+        if self._start == self._end and not self._fill():
+            return self._buffer[:0]
+        taken = self._buffer[self._start : min(self._end, self._start + limit)]
+        self._start += len(taken)
+        return taken
+
+    def exactly(self, count: int) -> bytes:
+        """The next few bytes.
+
+        Raises
+        ------
+        OSError
+            The peer closed, or the deadline passed.
+        """
+        data = b""
+        while len(data) < count:
+            piece = self.piece(count - len(data))
+            if not piece:
+                raise ConnectionResetError("the peer closed inside a PDU")
+            data += piece
+        return data
+
+    def _fill(self) -> int:
+        """Read what the socket has; the number of bytes."""
+        if time.monotonic() > self._deadline:
+            raise TimeoutError("a PDU took longer than its deadline")
+        try:
+            received = self.socket.recv_into(self._buffer)
+        except BlockingIOError:
+            raise TimeoutError("the peer sent nothing within the deadline of a PDU") from None
+        self._start, self._end = 0, received
+        return int(received)
+
+    def _limit_waiting(self, seconds: float) -> None:
+        """Deadlines of single calls are the kernel's: Python's would cost a system call each."""
+        limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
+class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
+    """The provider of one association; `limit_bytes` is the PDU size that we announced."""
+
+    def __init__(self, assoc: Association, *, limit_bytes: int) -> None:
+        super().__init__(assoc)
+        self._limit_bytes = limit_bytes
+
+    def _read_pdu_data(self) -> None:
+        """Take the next PDU; while an object arrives, all of its PDUs."""
+        if self.state_machine.current_state != _ESTABLISHED:
+            super()._read_pdu_data()
+            return
+        try:
+            while True:
+                self.socket.begin_pdu()
+                kind = self.socket.next_byte()
+                if kind != _P_DATA_TF:
+                    break
+                self._take_p_data()
+                if self.assoc.dimse.message is None:
+                    self._await_answer()
+                    return
+        except _InvalidPDU as error:
+            logger.warning("%r sent an invalid PDU: %s", self.assoc.requestor.ae_title, error)
+            self.event_queue.put(_INVALID_PDU)
+            return
+        except OSError as error:
+            logger.warning("%r is gone: %s", self.assoc.requestor.ae_title, error)
+            self.event_queue.put(_CONNECTION_CLOSED)
+            return
+        super()._read_pdu_data()
+
+    def _take_p_data(self) -> None:
+        """One P-DATA-TF: its presentation data values (PS3.8 9.3.5.1) with their fragments (PS3.8 annex E)."""
+        _, left = struct.unpack(">BxI", self.socket.exactly(6))
+        if left > self._limit_bytes:
+            raise _InvalidPDU(f"{left} bytes; at most {self._limit_bytes} were negotiated")
+        if left == 0:
+            raise _InvalidPDU("no presentation data value")
+        while left:
+            if left < 6:
+                raise _InvalidPDU("a presentation data value without header")
+            length, context_id, control = struct.unpack(">IBB", self.socket.exactly(6))
+            if length < 2 or length + 4 > left:
+                raise _InvalidPDU("a presentation data value that does not fit its PDU")
+            self._take_fragment(context_id, control, length - 2)
+            left -= length + 4
+
+    def _take_fragment(self, context_id: int, control: int, length: int) -> None:
+        """Part of a data set that is being spooled goes on to its file; everything else to pynetdicom."""
+        data_set = None if control & _COMMAND else self.assoc.dimse.open_data_set
+        if data_set is None:
+            self._hand_on(context_id, control, self.socket.exactly(length))
+            return
+        while length:
+            piece = self.socket.piece(length)
+            if not piece:
+                raise ConnectionResetError("the peer closed inside an object")
+            data_set.write(piece)
+            length -= len(piece)
+        if control & _LAST:
+            self._hand_on(context_id, control, b"")
+
+    def _hand_on(self, context_id: int, control: int, fragment: bytes) -> None:
+        primitive = P_DATA()
+        primitive.presentation_data_value_list = [[context_id, bytes([control]) + fragment]]
+        self.assoc.dimse.receive_primitive(primitive)
+
+    def _await_answer(self) -> None:
+        """A message is complete: its answer is what happens next, as a rule within milliseconds."""
+        answers: Any = self.to_provider_queue
+        with answers.not_empty:
+            answers.not_empty.wait_for(lambda: bool(answers.queue), _ANSWER_SECONDS)
+
+
+class _InvalidPDU(Exception):
+    """What the peer sent is none; the association is aborted."""
