@@ -84,7 +84,7 @@ def test_a_commit_on_sqlite_is_synced(tmp_path: Path) -> None:
     with index.read() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
         journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
-    assert journal == ("wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "truncate")
+    assert journal == ("wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "persist")
     index.close()
 
 
