@@ -48,6 +48,7 @@ class IsolatedPool:
     def __init__(self, processes: int) -> None:
         self._children = [_Child() for _ in range(processes)]
         self._lock = threading.Lock()
+        self._closing = threading.Event()
 
     def map(self, function: Callable[[Job], Result], jobs: Sequence[Job], *, seconds: float) -> list[Result | Lost]:
         """Run `function`, which must be importable, on every job; results in the order of the jobs.
@@ -66,6 +67,8 @@ class IsolatedPool:
             waiting = deque(_Task(position, job) for position, job in enumerate(jobs))
             results: dict[int, Result | Lost] = {}
             while len(results) < len(jobs):
+                if self._closing.is_set():
+                    return [Lost("the node stops")] * len(jobs)
                 for child in self._children:
                     if waiting and child.task is None:
                         child.begin(function, waiting.popleft(), seconds)
@@ -73,7 +76,7 @@ class IsolatedPool:
                 ready = wait([child.connection for child in busy], timeout=min(child.left() for child in busy))
                 for child in busy:
                     if child.connection in ready or child.left() <= 0:
-                        task, result = child.end(seconds)
+                        task, result = child.end(seconds, replace=not self._closing.is_set())
                         if isinstance(result, Lost) and task.attempts < _ATTEMPTS:
                             waiting.append(task)
                         else:
@@ -84,9 +87,13 @@ class IsolatedPool:
             return [results[position] for position in range(len(jobs))]
 
     def close(self) -> None:
-        """End the children at once."""
+        """End the children at once; jobs that run are lost."""
+        self._closing.set()
         for child in self._children:
-            child.kill()
+            child.stop()
+        with self._lock:  # whoever waits for a job has seen its end
+            for child in self._children:
+                child.kill()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +127,8 @@ class _Child:
     def left(self) -> float:
         return max(0.0, self._deadline - time.monotonic())
 
-    def end(self, seconds: float) -> tuple[_Task[Any], Any]:
-        """The task and its result; a child that crashed or hangs is replaced."""
+    def end(self, seconds: float, *, replace: bool) -> tuple[_Task[Any], Any]:
+        """The task and its result; a child that crashed or hangs is ended, and replaced unless the pool closes."""
         task = self.task
         assert task is not None
         self.task = None
@@ -133,10 +140,15 @@ class _Child:
                 return task, self.connection.recv()
             except (EOFError, OSError):
                 result = Lost("the process crashed")
-        logger.warning("%s; attempt %d of %d", result.reason, task.attempts, _ATTEMPTS)
         self.kill()
-        self._start()
+        if replace:
+            logger.warning("%s; attempt %d of %d", result.reason, task.attempts, _ATTEMPTS)
+            self._start()
         return task, result
+
+    def stop(self) -> None:
+        """Let the process die; its pipe stays, so that whoever waits on it learns of the end."""
+        self._process.kill()
 
     def kill(self) -> None:
         self._process.kill()

@@ -82,3 +82,16 @@ def test_callers_in_several_threads_get_their_own_results(pool: IsolatedPool) ->
     for thread in threads:
         thread.join()
     assert results == {start: [2 * start] * 3 for start in range(4)}
+
+
+def test_closing_ends_a_job_that_runs_and_starts_nothing_new() -> None:
+    pool = IsolatedPool(1)
+    found: list[list[str | Lost]] = []
+    waiting = threading.Thread(target=lambda: found.append(pool.map(misbehave, ["hang"], seconds=300)))
+    waiting.start()
+    while not pool._lock.locked():
+        threading.Event().wait(0.01)
+    pool.close()
+    waiting.join(30)
+    assert found == [[Lost("the node stops")]]
+    assert not any(child._process.is_alive() for child in pool._children)
