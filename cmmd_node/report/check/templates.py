@@ -32,7 +32,8 @@ class _Branch:
 
     @property
     def included(self) -> str:
-        return self.row.concept.removeprefix("TID ")
+        """Template that the row includes, "" when it is an item itself."""
+        return self.row.concept.removeprefix("TID ") if self.row.value_type == INCLUDE else ""
 
 
 def _branches(tid: str, rows: Sequence[Row]) -> tuple[_Branch, ...]:
@@ -98,6 +99,8 @@ class TemplateCheck:
         for child in node.children:
             if any(self._fits(below, "", child) for below in branch.below):
                 known.append(child)
+            elif any(child.name in _members(below.row.concept) for below in branch.below if below.included == ""):
+                self._fault(branch, child, f"{_words(child)} has another value type or relationship than its row")
             elif not TEMPLATES[branch.tid].extensible:
                 self._fault(branch, child, f"{_words(child)} is not in the template below {_words(node)}")
         matched = self._check_sequence(branch.below, "", known, 0, node)
