@@ -217,6 +217,25 @@ def check_objects(
         raise typer.Exit(1)
 
 
+@app.command("show")
+def show_objects(files: FilesArgument) -> None:
+    """Print a CAD SR or SEG the way a person reads it: model, summary, marks by breast and view, segments."""
+    from cmmd_node.report.reading import read_object, reading  # noqa: PLC0415
+
+    problems = []
+    for path in files:
+        try:
+            lines = reading(read_object(path))
+        except NodeError as error:
+            words = str(error)
+            problems.append(words if words.startswith(str(path)) else f"{path}: {words}")
+            continue
+        for line in (str(path), *lines):
+            out.print(line, markup=False)
+    if problems:
+        raise NodeError("; ".join(problems))
+
+
 @app.command()
 def studies(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What is known: every study, its rounds, what became of each image."""

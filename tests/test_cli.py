@@ -298,6 +298,23 @@ def test_check_object_says_what_it_does_not_check(run: Run, exam: Path) -> None:
     assert "notes.txt is no DICOM file" in one_sentence(done)
 
 
+def test_show_prints_what_was_written(run: Run, analyzed: list[tuple[Path, Any]], exam: Path) -> None:
+    out, answer = analyzed[0]
+    written = sorted(out.iterdir())
+    done = run("show", *written)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line for line in done.stdout.splitlines() if not line.startswith(" ") and line.startswith("/")] == [
+        str(path) for path in written
+    ]
+    for image in answer["studies"][0]["images"]:
+        for finding in image["findings"]:
+            column, row = finding["center_cr"]
+            assert f"at column {column:.1f}, row {row:.1f}, suspicion {100 * finding['suspicion']:.4g}" in done.stdout
+    done = run("show", exam / "0.dcm")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is nothing that can be shown" in one_sentence(done)
+
+
 def test_analyze_of_a_path_that_is_not_there_fails(run: Run, tmp_path: Path) -> None:
     done = run("analyze", "nowhere", "--out", "out")
     assert done.returncode == 1
