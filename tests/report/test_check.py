@@ -341,6 +341,9 @@ def test_nothing_but_our_forms_is_accepted() -> None:
     [fault] = check_object(make_exam()[0])
     assert fault.path == "SOPClassUID"
     assert check_object(Dataset()) != []
+    several = Dataset()
+    several.SOPClassUID = [make_exam()[0].SOPClassUID] * 2
+    assert [fault.path for fault in check_object(several)] == ["SOPClassUID"]
 
 
 def test_a_refusal_names_the_object_and_its_faults_but_no_patient() -> None:

@@ -40,7 +40,7 @@ def check_object(ds: Dataset, images: Sequence[Dataset] = ()) -> list[Fault]:
     list of Fault
         Empty when nothing is wrong.
     """
-    if ds.get("SOPClassUID") not in {MammographyCADSRStorage, SegmentationStorage}:
+    if str(ds.get("SOPClassUID", "")) not in {MammographyCADSRStorage, SegmentationStorage}:
         found = ds.get("SOPClassUID", "none")
         return [Fault(rule="PS3.4 B.5", path="SOPClassUID", message=f"{found} is not a class that is checked here")]
     faults = [*attribute_faults(ds), *text_faults(ds)]
