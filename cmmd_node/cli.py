@@ -38,6 +38,7 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Configuration file; default: the one CMMD_NODE_CONFIG names.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
+FilesArgument = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="DICOM files.")]
 
 
 def main() -> None:
@@ -172,6 +173,67 @@ def send(
         out.print(f"{answer.outgoing.path}: {'stored' if stored else answer.problem}", markup=False)
     if failed:
         raise NodeError(f"{failed} of {len(outgoing)} files were not stored")
+
+
+@app.command("check-object")
+def check_objects(
+    files: FilesArgument,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option("--image", exists=True, dir_okay=False, help="An image that they are about, to compare with."),
+    ] = None,
+    ours: Annotated[bool, typer.Option("--ours", help="Also the rules that only our objects follow.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold any CAD SR or SEG, ours or another's, against the standard: the row and the path of each fault."""
+    from cmmd_node.report.check import check_object  # noqa: PLC0415
+    from cmmd_node.report.reading import read_object  # noqa: PLC0415
+
+    images = [read_object(path, pixels=False) for path in image or ()]
+    answer: list[dict[str, Any]] = []
+    for path in files:
+        try:
+            faults = check_object(read_object(path), images)
+        except NodeError as error:
+            answer.append({"path": str(path), "faults": [], "problem": str(error)})
+            continue
+        told = [
+            {"rule": fault.rule, "path": fault.path, "message": fault.message, "ours": fault.ours}
+            for fault in faults
+            if ours or not fault.ours
+        ]
+        answer.append({"path": str(path), "faults": told, "problem": None})
+    if as_json:
+        _print_json(answer)
+    else:
+        for one in answer:
+            lines = [f"{fault['rule']}: {fault['path'] or 'object'}: {fault['message']}" for fault in one["faults"]]
+            for line in lines or ([] if one["problem"] else ["no fault found"]):
+                out.print(f"{one['path']}: {line}", markup=False)
+    problems = [one["problem"] for one in answer if one["problem"]]
+    if problems:
+        raise NodeError("; ".join(problems))
+    if any(one["faults"] for one in answer):
+        raise typer.Exit(1)
+
+
+@app.command("show")
+def show_objects(files: FilesArgument) -> None:
+    """Print a CAD SR or SEG the way a person reads it: model, summary, marks by breast and view, segments."""
+    from cmmd_node.report.reading import read_object, reading  # noqa: PLC0415
+
+    problems = []
+    for path in files:
+        try:
+            lines = reading(read_object(path))
+        except NodeError as error:
+            words = str(error)
+            problems.append(words if words.startswith(str(path)) else f"{path}: {words}")
+            continue
+        for line in (str(path), *lines):
+            out.print(line, markup=False)
+    if problems:
+        raise NodeError("; ".join(problems))
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -154,6 +155,8 @@ def test_version_is_printed(run: Run) -> None:
         (["analyze", "exam"], "--out"),
         (["analyze", "exam", "--out", "out", "--threshold", "2"], "--threshold"),
         (["send", "exam"], "--to"),
+        (["check-object"], "files"),
+        (["check-object", "nowhere.dcm"], "nowhere.dcm"),
         (["deliveries", "retry"], "--all"),
         (["deliveries", "retry", "1", "--all"], "--all"),
         (["deliveries", "retry", "one"], "delivery_id"),
@@ -248,6 +251,68 @@ def test_send_refuses_a_file_that_is_no_dicom(run: Run, config: Path, exam: Path
     done = run("send", exam / "notes.txt", "--to", "pacs", "--config", config)
     assert done.returncode == 1
     assert "notes.txt is no DICOM file" in one_sentence(done)
+
+
+def spoil(analyzed: list[tuple[Path, Any]], path: Path) -> Path:
+    """A report of ours without its centers, in the way of another vendor."""
+    ds = dcmread(next(one for one in analyzed[0][0].iterdir() if dcmread(one).Modality == "SR"))
+    ds.SeriesDescription = "CAD"
+    finding = ds.ContentSequence[2].ContentSequence[-1].ContentSequence[1]
+    finding.ContentSequence = [
+        item for item in finding.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue != "111010"
+    ]
+    ds.save_as(path)
+    return path
+
+
+def test_check_object_finds_nothing_in_what_we_wrote(run: Run, analyzed: list[tuple[Path, Any]], exam: Path) -> None:
+    written = sorted(analyzed[0][0].iterdir())
+    images = [word for path in sorted(exam.glob("*.dcm")) for word in ("--image", path)]
+    done = run("check-object", *written, *images, "--ours")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"{path}: no fault found" for path in written]
+
+
+def test_check_object_names_row_and_path_of_a_fault(run: Run, analyzed: list[tuple[Path, Any]], tmp_path: Path) -> None:
+    path = spoil(analyzed, tmp_path / "spoilt.dcm")
+    done = run("check-object", path)
+    assert (done.returncode, done.stderr) == (1, "")
+    (line,) = done.stdout.splitlines()
+    assert re.fullmatch(r".*/spoilt\.dcm: TID 4021 row 1: 1\.3\.[0-9]+\.2: 111010 DCM Center is missing", line)
+    done = run("check-object", path, "--ours", "--json")
+    assert done.returncode == 1
+    (one,) = json.loads(done.stdout)
+    assert (one["path"], one["problem"]) == (str(path), None)
+    assert {(fault["rule"], fault["ours"]) for fault in one["faults"]} == {
+        ("TID 4021 row 1", False),
+        ("PS3.6 LO", True),
+    }
+
+
+def test_check_object_says_what_it_does_not_check(run: Run, exam: Path) -> None:
+    done = run("check-object", exam / "0.dcm")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "is not a class that is checked here" in done.stdout
+    done = run("check-object", exam / "notes.txt")
+    assert done.returncode == 1
+    assert "notes.txt is no DICOM file" in one_sentence(done)
+
+
+def test_show_prints_what_was_written(run: Run, analyzed: list[tuple[Path, Any]], exam: Path) -> None:
+    out, answer = analyzed[0]
+    written = sorted(out.iterdir())
+    done = run("show", *written)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line for line in done.stdout.splitlines() if not line.startswith(" ") and line.startswith("/")] == [
+        str(path) for path in written
+    ]
+    for image in answer["studies"][0]["images"]:
+        for finding in image["findings"]:
+            column, row = finding["center_cr"]
+            assert f"at column {column:.1f}, row {row:.1f}, suspicion {100 * finding['suspicion']:.4g}" in done.stdout
+    done = run("show", exam / "0.dcm")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is nothing that can be shown" in one_sentence(done)
 
 
 def test_analyze_of_a_path_that_is_not_there_fails(run: Run, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Our own check of outgoing objects: nothing leaves that it finds a fault with.
 
 The rules stand in tables of their own, apart from the codes that the writers use; both read a peer's header with
-:mod:`cmmd_node.report.header`. It is stricter than the standard where our
-objects never use a freedom, such as a code outside an extensible value set.
+:mod:`cmmd_node.report.header`. It is stricter than the standard where our objects never use a freedom, such as a code
+outside an extensible value set: such a fault is :attr:`Fault.ours`, and none of another vendor's object.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cmmd_node.report.check.library import library_faults
 from cmmd_node.report.check.segmentation import segmentation_faults
 from cmmd_node.report.check.summary import summary_faults
 from cmmd_node.report.check.templates import TemplateCheck
+from cmmd_node.report.check.together import together_faults
 from cmmd_node.report.check.tree import text_faults, tree_faults
 
 __all__ = ["Fault", "check_object", "require_valid"]
@@ -39,7 +40,7 @@ def check_object(ds: Dataset, images: Sequence[Dataset] = ()) -> list[Fault]:
     list of Fault
         Empty when nothing is wrong.
     """
-    if ds.get("SOPClassUID") not in {MammographyCADSRStorage, SegmentationStorage}:
+    if str(ds.get("SOPClassUID", "")) not in {MammographyCADSRStorage, SegmentationStorage}:
         found = ds.get("SOPClassUID", "none")
         return [Fault(rule="PS3.4 B.5", path="SOPClassUID", message=f"{found} is not a class that is checked here")]
     faults = [*attribute_faults(ds), *text_faults(ds)]
@@ -56,6 +57,7 @@ def check_object(ds: Dataset, images: Sequence[Dataset] = ()) -> list[Fault]:
         *tree_faults(root, images),
         *library_faults(root, images),
         *summary_faults(root),
+        *together_faults(root),
     ]
 
 

@@ -83,6 +83,40 @@ _OF_CLASS: Mapping[str, Mapping[str, int]] = {
         "PixelData": 1,
     },
 }
+#: What the standard lets be absent or empty, at least in some objects of the class; of ours it is asked for.
+_OURS = {
+    "SpecificCharacterSet",
+    "InstanceCreationDate",
+    "InstanceCreationTime",
+    "SeriesDescription",
+    "SeriesDate",
+    "SeriesTime",
+    "ContributingEquipmentSequence",
+    "CurrentRequestedProcedureEvidenceSequence",
+    "ReferencedSeriesSequence",
+    "PatientOrientation",
+    "LossyImageCompression",
+    "DeviceUID",
+    "SegmentAlgorithmName",
+    "SegmentationAlgorithmIdentificationSequence",
+    "AlgorithmSource",
+    "AnatomicRegionSequence",
+    "TrackingID",
+    "TrackingUID",
+    "SourceImageSequence",
+    "DimensionOrganizationUID",
+    "FunctionalGroupPointer",
+}
+#: Type 1 only by the Enhanced General Equipment module, which a CAD SR has not (PS3.3 C.7.5.2).
+_ENHANCED_EQUIPMENT = {"Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"}
+#: Attributes with more values in the standard than in our objects.
+_OUR_VALUES = {
+    "SpecificCharacterSet",
+    "VerificationFlag",
+    "ContinuityOfContent",
+    "SegmentationType",
+    "PhotometricInterpretation",
+}
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
 _REFERENCE = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID")
 _OF_STUDY = ("StudyInstanceUID", "ReferencedSeriesSequence")
@@ -153,25 +187,28 @@ _NOTICE = "not a medical device"
 def attribute_faults(ds: Dataset) -> Iterator[Fault]:
     """Check attributes of the data set itself, and the form of every value in it."""
     for keyword, kind in {**_COMMON, **_OF_CLASS.get(ds.SOPClassUID, {})}.items():
+        equipment = keyword in _ENHANCED_EQUIPMENT and ds.SOPClassUID == MammographyCADSRStorage
         if keyword not in ds:
-            yield _fault(keyword, f"is missing (type {kind})")
+            ours = keyword in _OURS or (equipment and keyword != "Manufacturer")
+            yield _fault(keyword, f"is missing (type {kind})", ours=ours)
         elif kind == 1 and _is_empty(ds[keyword].value):
-            yield _fault(keyword, "is empty (type 1)")
+            yield _fault(keyword, "is empty (type 1)", ours=keyword in _OURS or equipment)
     for keyword, allowed in _ENUMERATED.items():
         value = str(ds.get(keyword) or "")
         if value and value not in allowed:
-            yield _fault(keyword, f"is {value!r}, not one of {', '.join(sorted(allowed))}")
+            message = f"is {value!r}, not one of {', '.join(sorted(allowed))}"
+            yield _fault(keyword, message, ours=keyword in _OUR_VALUES)
     modality = _OF_CLASS_VALUE.get(ds.SOPClassUID)
     if modality is not None and ds.get("Modality") != modality:
         yield _fault("Modality", f"is {ds.get('Modality')!r}, not {modality}")
     if _NOTICE not in str(ds.get("SeriesDescription", "")):
-        yield _fault("SeriesDescription", f"does not say {_NOTICE!r}")
+        yield _fault("SeriesDescription", f"does not say {_NOTICE!r}", ours=True)
     yield from _form_faults(ds)
     yield from _item_faults(ds)
 
 
-def _fault(keyword: str, message: str) -> Fault:
-    return Fault(rule=f"PS3.6 {dictionary_VR(keyword)}", path=keyword, message=message)
+def _fault(keyword: str, message: str, *, ours: bool = False) -> Fault:
+    return Fault(rule=f"PS3.6 {dictionary_VR(keyword)}", path=keyword, message=message, ours=ours)
 
 
 def _is_empty(value: Any) -> bool:
@@ -185,7 +222,8 @@ def _item_faults(ds: Dataset) -> Iterator[Fault]:
         wanted = _CODE if element.keyword.endswith("CodeSequence") else _ITEMS.get(element.keyword, ())
         for keyword in wanted:
             if any(_is_empty(item.get(keyword)) for item in element.value):
-                yield _fault(keyword, f"is missing or empty in an item of {element.keyword}")
+                ours = keyword in _OURS or keyword in _ENHANCED_EQUIPMENT - {"Manufacturer"}
+                yield _fault(keyword, f"is missing or empty in an item of {element.keyword}", ours=ours)
 
 
 def _form_faults(ds: Dataset) -> Iterator[Fault]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 
+from cmmd_node.report.check.value_sets import RETIRED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -17,6 +19,8 @@ class Fault:
     path: str
     """The content item by position ("1.3.1.2") or the attribute by keyword; "" for the whole object."""
     message: str
+    ours: bool = False
+    """The standard leaves it open, but no object of ours is like that."""
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.path or 'object'}: {self.message}"
@@ -83,16 +87,21 @@ class Node:
     def number(self) -> float | None:
         """The value of a NUM item, None when it has none."""
         measured = self.ds.get("MeasuredValueSequence")
-        value = measured[0].get("NumericValue") if measured else None
-        return None if value is None else float(value)
+        try:
+            return float(measured[0].NumericValue)
+        except (TypeError, ValueError, LookupError, AttributeError):
+            return None
 
 
 def code_key(ds: Dataset, keyword: str) -> CodeKey:
-    """Return the first code of a code sequence, ("", "") when there is none."""
+    """Return the first code of a code sequence, ("", "") when there is none; an older one as the code of today."""
     items = ds.get(keyword)
     if not items:
         return "", ""
-    return str(items[0].get("CodeValue", "")), str(items[0].get("CodingSchemeDesignator", ""))
+    value, scheme = str(items[0].get("CodeValue", "")), str(items[0].get("CodingSchemeDesignator", ""))
+    if scheme in {"SRT", "SNM3"} and value in RETIRED:
+        return RETIRED[value], "SCT"
+    return value, scheme
 
 
 def code_meaning(ds: Dataset, keyword: str) -> str:

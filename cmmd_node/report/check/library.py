@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pydicom.dataset import Dataset
 
 from cmmd_node.report import header
-from cmmd_node.report.check.faults import Fault, Node
+from cmmd_node.report.check.faults import Fault, Node, code_key
 from cmmd_node.report.check.tree import is_library_image, referenced_uid
 from cmmd_node.report.check.value_sets import VALUE_SETS
 
@@ -19,12 +19,12 @@ _ROW = {"111027": 2, "111031": 3, "111044": 5, "111043": 6, "111060": 7, "111061
 
 def library_faults(root: Node, images: Sequence[Dataset]) -> Iterator[Fault]:
     """Compare the entries with the headers that are at hand."""
-    headers = {str(ds.SOPInstanceUID): ds for ds in images}
+    headers = {str(ds.get("SOPInstanceUID", "")): ds for ds in images}
     for entry in filter(is_library_image, root.walk()):
         ds = headers.get(referenced_uid(entry))
         if ds is None:
             continue
-        written = {child.name[0]: child for child in entry.children}
+        written = {child.name[0]: child for child in entry.children if child.name[1] == "DCM"}
         for concept, value in _expected(ds).items():
             found = _plain(written[concept]) if concept in written else None
             if found != value:
@@ -60,7 +60,22 @@ def _number_faults(entry: Node, written: dict[str, Node], ds: Dataset) -> Iterat
         if len(values) != 2 or min(values) <= 0:
             continue
         for row, concept, value in zip(rows, concepts, values, strict=True):
-            found = written[concept].number if concept in written else None
+            found = _measured(written[concept]) if concept in written else None
             if found is None or not math.isclose(found, value, rel_tol=1e-9):
                 message = f"{concept} DCM is {found}, the image has {value:g}"
-                yield Fault(rule=f"TID 4020 row {row}", path=entry.path, message=message)
+                # rows 27 and 28 are optional; and which of two spacings is meant is not said
+                left_open = found is None if row in {27, 28} else found in _spacings(ds, row)
+                yield Fault(rule=f"TID 4020 row {row}", path=entry.path, message=message, ours=left_open)
+
+
+def _measured(node: Node) -> float | None:
+    """The number of a row, lengths in millimetres."""
+    units = code_key((node.ds.get("MeasuredValueSequence") or [Dataset()])[0], "MeasurementUnitsCodeSequence")
+    scale = 1e-3 if units == ("um", "UCUM") else 1.0
+    return None if node.number is None else node.number * scale
+
+
+def _spacings(ds: Dataset, row: int) -> set[float]:
+    """The value that every spacing of an image has for row 11, between columns, or row 12, between rows."""
+    pairs = (header.numbers(ds, keyword, 2) for keyword in ("ImagerPixelSpacing", "PixelSpacing"))
+    return {pair[12 - row] for pair in pairs if pair}

@@ -2,8 +2,9 @@
 
 A row reads as in the standard's tables: number, nesting, relationship, value type, concept, VM, requirement. An empty
 relationship is the one that the template was included with; "R-" before it means by reference only. Where the standard
-has "include", the concept is the template. Not held yet, and so refused: TID 1400-1402, 4012-4014, 4022, 4023, what
-includes them, the rows of TID 4005 on change over time and the other ways of TID 4017 and 4018 to name images.
+has "include", the concept is the template. What rows say of several items together is in
+:mod:`cmmd_node.report.check.together`. The observation context of content that was taken over (TID 1001, in TID 4022)
+is let pass as any items of observation context.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 INCLUDE = "include"
+ANY = "any"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +24,25 @@ class Row:
     relation: str
     value_type: str
     concept: str
-    """ "code scheme meaning", "CID n", "TID n" or "" for none."""
+    """ "code scheme meaning", "CID n", "TID n" or "" for none; alternatives with "|" between them."""
     vm: str
     requirement: str
     values: str = ""
-    """Value set of a CODE."""
+    """Value set of a CODE, or "scheme s" for all codes of a coding scheme."""
     only: str = ""
-    """Codes of which the item above must have one as its value, for MC and UC; after "not": none of them."""
+    """Codes of which the item above must have one, for MC and UC; after "not": none of them. The code of a CODE is its
+    value, that of any other item its concept name."""
+    points_at: str = ""
+    """Code that the target of a by-reference item must have as its value."""
     unit: str = ""
-    """Unit of a NUM as "code scheme meaning" or "CID n"."""
+    """Unit of a NUM as "code scheme meaning" or "CID n", with alternatives, or a range "{0:n}" or "{1:n}"."""
     limits: tuple[float, float] = (float("-inf"), float("inf"))
     whole: bool = False
     """A NUM is a whole number."""
     graphic: str = ""
     """Graphic types that an SCOORD may have."""
+    our_graphic: str = ""
+    """Those that it has in our objects, where the standard leaves it open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,21 +52,29 @@ class Template:
     rows: tuple[Row, ...]
     one_of: tuple[str, ...] = ()
     """Rows of which at least one must be there."""
+    one_of_only: str = ""
+    """When that holds, as in :class:`Row`; "" for always."""
+    not_both: tuple[str, ...] = ()
+    """Rows of which at most one may be there."""
     extensible: bool = False
 
 
 _PERCENT = "% UCUM Percent"
 _NO_UNITS = "1 UCUM no units"
-_MILLIMETER = "mm UCUM millimeter"
+_SPACING = "mm UCUM millimeter|um UCUM micrometer"
+_DEGREES = "deg UCUM degree"
 _PIXELS = "{pixels} UCUM pixels"
 _OUTLINES = "POLYLINE CIRCLE ELLIPSE"
 _SHARE = (0.0, 100.0)
 _FROM_ONE = (1.0, float("inf"))
+_ABOVE_ZERO = (5e-324, float("inf"))  # the smallest number there is
 
 _FULLY_SUCCEEDED_OR_PARTIALLY = "111222 111223"
 _FAILED_OR_PARTIALLY = "111224 111223"
 _NOT_ATTEMPTED = "111225"
 
+_OPTIONAL = "111151"
+_DEFINED_REGION = "131184002"
 _COMPOSITION, _GEOMETRY, _QUALITY, _NON_LESION = "129715009", "111100", "111101", "111102"
 _NIPPLE, _SELECTED = "24142002", "111099"
 _DENSITY, _MASS, _CLUSTER, _CALCIFICATION = "129793001", "129788004", "129769006", "129770007"
@@ -70,6 +85,9 @@ _BY_REFERENCE = "R-SELECTED FROM"
 
 _LATERALITY = "272741003 SCT Laterality"
 _INTENT = "111056 DCM Rendering Intent"
+_DERIVATION = "121401 DCM Derivation"
+_CALCULATION = "112034 DCM Calculation Description"
+_REGION = "111030 DCM Image Region"
 
 # fmt: off
 TEMPLATES = {
@@ -114,10 +132,11 @@ TEMPLATES = {
             Row("11", "", "", INCLUDE, "TID 4019", "1-n", "M"),
             Row("12", "", "", "NUM", "CID 6142", "1-n", "U"),
             Row("13", ">", _MOD, "CODE", _LATERALITY, "1", "U", values="CID 6022"),
-            Row("14", ">", _MOD, "CODE", "121401 DCM Derivation", "1", "M", values="CID 6140"),
-            Row("15", ">", _INFERRED, "TEXT", "112034 DCM Calculation Description", "1", "U"),
+            Row("14", ">", _MOD, "CODE", _DERIVATION, "1", "M", values="CID 6140"),
+            Row("15", ">", _INFERRED, "TEXT", _CALCULATION, "1", "U"),
         ),
         one_of=("1", "3", "5", "6", "8", "9"),
+        not_both=("8", "9"),
     ),
     # Individual Impression/Recommendation
     "4003": Template(
@@ -139,6 +158,7 @@ TEMPLATES = {
             Row("4", ">", _PROPERTIES, INCLUDE, "TID 4005", "1", "M"),
             Row("5", ">", _INFERRED, INCLUDE, "TID 4004", "1-n", "MC"),
             Row("6", ">", _INFERRED, INCLUDE, "TID 4006", "1-n", "MC"),
+            Row("7", ">", _OBS, INCLUDE, "TID 4022", "1", "MC"),
         ),
         one_of=("5", "6"),
     ),
@@ -153,7 +173,19 @@ TEMPLATES = {
                 "5", "", "", "NUM", "111047 DCM Probability of cancer", "1", "UC",
                 unit=_PERCENT, limits=_SHARE, only=f"not {_NON_LESION}",
             ),
+            Row("6", "", "", "CODE", "111042 DCM Pathology", "1-n", "U"),
+            Row("7", "", "", INCLUDE, "TID 1400", "1-n", "U"),
+            Row("8", "", "", INCLUDE, "TID 1401", "1-n", "U"),
+            Row("9", "", "", INCLUDE, "TID 1402", "1-n", "U"),
             Row("10", "", "", INCLUDE, "TID 4021", "1-n", "U"),
+            Row(
+                "11", "", "", "NUM", "CID 6037", "1-n", "UC",
+                unit=f"CID 7460|CID 7461|CID 7462|{_NO_UNITS}",
+            ),
+            Row("12", ">", f"R-{_INFERRED}", "NUM", "", "2", "U"),
+            Row("13", "", "", "CODE", "111049 DCM Qualitative Difference", "1-n", "UC", values="CID 6038"),
+            Row("14", ">", _PROPERTIES, "TEXT", "111021 DCM Description of Change", "1", "U"),
+            Row("15", ">", f"R-{_INFERRED}", "CODE", "", "2", "M"),
             Row("16", "", "", "CODE", "111048 DCM Quadrant location", "1", "U", values="CID 6020"),
             Row("17", "", "", "CODE", "111014 DCM Clockface or region", "1", "U", values="CID 6018"),
             Row("18", "", "", "CODE", "111020 DCM Depth", "1", "U", values="CID 6024"),
@@ -181,6 +213,9 @@ TEMPLATES = {
                 "24", "", "", "NUM", "111038 DCM Number of calcifications", "1", "UC",
                 unit=_NO_UNITS, limits=_FROM_ONE, whole=True, only=_CLUSTER,
             ),
+            Row("25", "", "", "NUM", "CID 6142", "1-n", "U"),
+            Row("26", ">", _MOD, "CODE", _DERIVATION, "1", "M", values="CID 6140"),
+            Row("27", ">", _INFERRED, "TEXT", _CALCULATION, "1", "U"),
         )
     ),
     # Single Image Finding
@@ -188,6 +223,10 @@ TEMPLATES = {
         rows=(
             Row("1", "", "", "CODE", "111059 DCM Single Image Finding", "1", "M", values="CID 6014"),
             Row("2", ">", _MOD, "CODE", _INTENT, "1", "M", values="CID 6034"),
+            Row(
+                "3", ">>", _PROPERTIES, "NUM", "111071 DCM CAD Operating Point", "1", "UC",
+                unit="{1:n}", whole=True, only=_OPTIONAL,
+            ),
             Row("4", ">", _OBS, INCLUDE, "TID 4108", "1", "U"),
             Row("5", ">", _PROPERTIES, INCLUDE, "TID 4019", "1", "M"),
             Row(
@@ -204,7 +243,7 @@ TEMPLATES = {
                 only=f"not {_COMPOSITION} {_GEOMETRY} {_QUALITY}",
             ),
             Row("9", ">", _PROPERTIES, INCLUDE, "TID 4007", "1", "MC", only=_COMPOSITION),
-            Row("10", ">", f"R-{_INFERRED}", "CODE", "", "1-n", "UC", only=_COMPOSITION),
+            Row("10", ">", f"R-{_INFERRED}", "CODE", "", "1-n", "UC", only=_COMPOSITION, points_at=_GEOMETRY),
             Row("11", ">", _PROPERTIES, INCLUDE, "TID 4008", "1", "MC", only=_GEOMETRY),
             Row("12", ">", _PROPERTIES, INCLUDE, "TID 4009", "1", "UC", only=_CALCIFICATION),
             Row("13", ">", _PROPERTIES, INCLUDE, "TID 4010", "1", "UC", only=_CLUSTER),
@@ -213,11 +252,21 @@ TEMPLATES = {
                 "15", ">", _PROPERTIES, "CODE", "111297 DCM Nipple Characteristic", "1", "UC",
                 values="CID 6039", only=_NIPPLE,
             ),
+            Row("16", ">", _PROPERTIES, INCLUDE, "TID 4012", "1", "MC", only=_NON_LESION),
+            Row("17", ">", _PROPERTIES, INCLUDE, "TID 4013", "1", "MC", only=_SELECTED),
+            Row("18", ">", f"R-{_INFERRED}", "IMAGE", "", "1", "UC", only=_QUALITY),
+            Row("19", ">", _PROPERTIES, "SCOORD", _REGION, "1-n", "UC", only=_QUALITY),
+            Row("20", ">>", _BY_REFERENCE, "IMAGE", "", "1", "M"),
+            Row("21", ">", _PROPERTIES, INCLUDE, "TID 4014", "1-n", "MC", only=_QUALITY),
             Row("22", ">", _PROPERTIES, "NUM", "CID 6142", "1-n", "U"),
-            Row("23", ">>", _MOD, "CODE", "121401 DCM Derivation", "1", "M", values="CID 6140"),
-            Row("24", ">>", _INFERRED, "TEXT", "112034 DCM Calculation Description", "1", "U"),
+            Row("23", ">>", _MOD, "CODE", _DERIVATION, "1", "M", values="CID 6140"),
+            Row("24", ">>", _INFERRED, "TEXT", _CALCULATION, "1", "U"),
             Row("25", ">", _INFERRED, INCLUDE, "TID 4006", "1-n", "UC", only=_CLUSTER),
-        )
+            Row("26", ">", _OBS, INCLUDE, "TID 4022", "1", "MC"),
+        ),
+        one_of=("18", "19"),
+        one_of_only=_QUALITY,
+        not_both=("18", "19"),
     ),
     # Breast Composition
     "4007": Template(
@@ -244,8 +293,13 @@ TEMPLATES = {
     ),
     # Individual Calcification
     "4009": Template(
-        rows=(Row("1", "", "", "CODE", "111009 DCM Calcification Type", "1-n", "MC", values="CID 6010"),),
-        one_of=("1",),
+        rows=(
+            Row("1", "", "", "CODE", "111009 DCM Calcification Type", "1-n", "MC", values="CID 6010"),
+            Row("2", "", "", INCLUDE, "TID 1400", "1-n", "MC"),
+            Row("3", "", "", INCLUDE, "TID 1401", "1-n", "MC"),
+            Row("4", "", "", INCLUDE, "TID 1402", "1-n", "U"),
+        ),
+        one_of=("1", "2", "3"),
     ),
     # Calcification Cluster
     "4010": Template(
@@ -256,8 +310,11 @@ TEMPLATES = {
                 "3", "", "", "NUM", "111038 DCM Number of calcifications", "1", "MC",
                 unit=_NO_UNITS, limits=_FROM_ONE, whole=True,
             ),
+            Row("4", "", "", INCLUDE, "TID 1400", "1-n", "MC"),
+            Row("5", "", "", INCLUDE, "TID 1401", "1-n", "MC"),
+            Row("6", "", "", INCLUDE, "TID 1402", "1-n", "U"),
         ),
-        one_of=("1", "2", "3"),
+        one_of=("1", "2", "3", "4", "5"),
     ),
     # Mammography breast density
     "4011": Template(
@@ -265,8 +322,41 @@ TEMPLATES = {
             Row("1", "", "", "CODE", "111035 DCM Lesion Density", "1", "MC", values="CID 6008"),
             Row("2", "", "", "CODE", "107644003 SCT Shape", "1", "MC", values="CID 6004"),
             Row("3", "", "", "CODE", "112233002 SCT Margin", "1-n", "MC", values="CID 6006"),
+            Row("4", "", "", INCLUDE, "TID 1400", "1-n", "MC"),
+            Row("5", "", "", INCLUDE, "TID 1401", "1-n", "MC"),
+            Row("6", "", "", INCLUDE, "TID 1402", "1-n", "U"),
         ),
-        one_of=("1", "2", "3"),
+        one_of=("1", "2", "3", "4", "5"),
+    ),
+    # Non-lesion
+    "4012": Template(
+        rows=(
+            Row("1", "", "", "CODE", "111039 DCM Object type", "1", "M", values="CID 6040"),
+            Row("2", "", "", INCLUDE, "TID 1400", "1-n", "U"),
+            Row("3", "", "", INCLUDE, "TID 1401", "1-n", "U"),
+            Row("4", "", "", INCLUDE, "TID 1402", "1-n", "U"),
+        )
+    ),
+    # Selected Region
+    "4013": Template(
+        rows=(
+            Row("1", "", "", "TEXT", "111058 DCM Selected Region Description", "1", "M"),
+            Row("2", "", "", INCLUDE, "TID 1400", "1-n", "U"),
+            Row("3", "", "", INCLUDE, "TID 1401", "1-n", "U"),
+            Row("4", "", "", INCLUDE, "TID 1402", "1-n", "U"),
+        )
+    ),
+    # CAD Image Quality
+    "4014": Template(
+        rows=(
+            Row("1", "", "", "CODE", "111052 DCM Quality Finding", "1", "M", values="CID 6041"),
+            Row("2", ">", _PROPERTIES, "CODE", "111050 DCM Quality Assessment", "1", "U", values="CID 6044"),
+            Row("3", ">", _PROPERTIES, "CODE", "111051 DCM Quality Control Standard", "1", "UC", values="CID 6045"),
+            Row(
+                "4", ">", _PROPERTIES, "NUM", "111029 DCM Image Quality Rating", "1", "U",
+                unit=_PERCENT, limits=_SHARE,
+            ),
+        )
     ),
     # Detections Performed
     "4015": Template(
@@ -297,24 +387,38 @@ TEMPLATES = {
         rows=(
             Row("1", "", "", "CODE", "111022 DCM Detection Performed", "1", "M", values="CID 6014"),
             Row("2", ">", _PROPERTIES, INCLUDE, "TID 4019", "1", "M"),
-            Row("4", ">", f"R-{_PROPERTIES}", "IMAGE", "", "1-n", "M"),
-        )
+            Row("3", ">", _PROPERTIES, "IMAGE", "", "1-n", "MC"),
+            Row("4", ">", f"R-{_PROPERTIES}", "IMAGE", "", "1-n", "MC"),
+            Row("5", ">", _PROPERTIES, "UIDREF", "112002 DCM Series Instance UID", "1-n", "MC"),
+            Row("6", ">", _PROPERTIES, "SCOORD", _REGION, "1-n", "MC"),
+            Row("8", ">>", _BY_REFERENCE, "IMAGE", "", "1", "M"),
+            Row("9", ">", "", INCLUDE, "TID 4023", "1", "U"),
+        ),
+        one_of=("3", "4", "5", "6"),
     ),
     # Analysis Performed
     "4018": Template(
         rows=(
             Row("1", "", "", "CODE", "111004 DCM Analysis Performed", "1", "M", values="CID 6043"),
             Row("2", ">", _PROPERTIES, INCLUDE, "TID 4019", "1", "M"),
-            Row("4", ">", f"R-{_PROPERTIES}", "IMAGE", "", "1-n", "M"),
-        )
+            Row("3", ">", _PROPERTIES, "IMAGE", "", "1-n", "MC"),
+            Row("4", ">", f"R-{_PROPERTIES}", "IMAGE", "", "1-n", "MC"),
+            Row("5", ">", _PROPERTIES, "UIDREF", "112002 DCM Series Instance UID", "1-n", "MC"),
+            Row("6", ">", _PROPERTIES, "SCOORD", _REGION, "1-n", "MC"),
+            Row("8", ">>", _BY_REFERENCE, "IMAGE", "", "1", "M"),
+            Row("9", ">", "", INCLUDE, "TID 4023", "1", "U"),
+        ),
+        one_of=("3", "4", "5", "6"),
     ),
     # Algorithm Identification
     "4019": Template(
         rows=(
             Row("1", "", "", "TEXT", "111001 DCM Algorithm Name", "1", "M"),
+            Row("1b", "", "", "CODE", "111001 DCM Algorithm Name", "1", "U"),
             Row("2", "", "", "TEXT", "111003 DCM Algorithm Version", "1", "M"),
             Row("2b", "", "", "TEXT", "122405 DCM Algorithm Manufacturer", "1", "U"),
             Row("3", "", "", "TEXT", "111002 DCM Algorithm Parameters", "1-n", "U"),
+            Row("4", "", "", "CODE", "111000 DCM Algorithm Family", "1", "U"),
         )
     ),
     # CAD Image Library Entry: that a row is there when the image has the attribute is checked with the image
@@ -332,11 +436,19 @@ TEMPLATES = {
             Row("10", ">", _ACQ, "TIME", "111019 DCM Content Time", "1", "U"),
             Row(
                 "11", ">", _ACQ, "NUM", "111026 DCM Horizontal Pixel Spacing", "1", "U",
-                unit=_MILLIMETER, limits=(0.0, float("inf")),
+                unit=_SPACING, limits=(0.0, float("inf")),
             ),
             Row(
                 "12", ">", _ACQ, "NUM", "111066 DCM Vertical Pixel Spacing", "1", "U",
-                unit=_MILLIMETER, limits=(0.0, float("inf")),
+                unit=_SPACING, limits=(0.0, float("inf")),
+            ),
+            Row(
+                "13", ">", _ACQ, "NUM", "112011 DCM Positioner Primary Angle", "1", "UC",
+                unit=_DEGREES,
+            ),
+            Row(
+                "14", ">", _ACQ, "NUM", "112012 DCM Positioner Secondary Angle", "1", "UC",
+                unit=_DEGREES,
             ),
             Row(
                 "27", ">", _ACQ, "NUM", "110910 DCM Pixel Data Rows", "1", "U",
@@ -354,9 +466,79 @@ TEMPLATES = {
         rows=(
             Row("1", "", "", "SCOORD", "111010 DCM Center", "1", "M", graphic="POINT"),
             Row("2", ">", _BY_REFERENCE, "IMAGE", "", "1", "M"),
-            Row("3", "", "", "SCOORD", "111041 DCM Outline", "1", "U", graphic=_OUTLINES),
+            Row("3", "", "", "SCOORD", "111041 DCM Outline", "1", "U", our_graphic=_OUTLINES),
             Row("4", ">", _BY_REFERENCE, "IMAGE", "", "1", "M"),
+            Row("5", "", "", "SCOORD", "CID 6166", "1-n", "U"),
+            Row("6", ">", _BY_REFERENCE, "IMAGE", "", "1", "M"),
         )
+    ),
+    # CAD Observation Context
+    "4022": Template(
+        rows=(
+            Row("1", "", "", "COMPOSITE", "111040 DCM Original Source", "1", "MC"),
+            Row("2", ">", _MOD, INCLUDE, "TID 1204", "1", "M"),
+            Row("3", "", "", ANY, "", "1-n", "M"),
+        )
+    ),
+    # Operating Points
+    "4023": Template(
+        rows=(
+            Row(
+                "1", "", _PROPERTIES, "NUM", "111072 DCM Maximum CAD Operating Point", "1", "M",
+                unit="[arb'U] UCUM arbitrary unit", limits=(0.0, float("inf")), whole=True,
+            ),
+            Row(
+                "2", "", _PROPERTIES, "NUM", "111092 DCM Recommended CAD Operating Point", "1", "U",
+                unit="{0:n}", whole=True,
+            ),
+            Row("3", "", _PROPERTIES, "CONTAINER", "111093 DCM CAD Operating Point Table", "1", "U"),
+            Row("4", ">", _CONTAINS, "CODE", "122698 DCM X-Concept", "1", "M", values="CID 6048"),
+            Row("5", ">", _CONTAINS, "CODE", "122699 DCM Y-Concept", "1", "M", values="CID 6048"),
+            Row("6", ">", _CONTAINS, "NUM", "111071 DCM CAD Operating Point", "1-n", "M", whole=True),
+            Row("7", ">>", _PROPERTIES, "TEXT", "111081 DCM CAD Operating Point Description", "1", "U"),
+            Row("8", ">>", _PROPERTIES, "NUM", "CID 6048", "1", "U"),
+            Row("9", ">>", _PROPERTIES, "NUM", "CID 6048", "1", "U"),
+        )
+    ),
+    # Linear Measurements
+    "1400": Template(
+        rows=(
+            Row("1", "", "", "NUM", "CID 7470", "1", "M", unit="CID 7460"),
+            Row("2", ">", _INFERRED, "SCOORD", "121055 DCM Path", "1", "UC", graphic=_OUTLINES),
+            Row("image of 2", ">>", _BY_REFERENCE, "IMAGE", "", "1", "M"),
+            Row("5", ">", _INFERRED, "SCOORD", "121230 DCM Path Vertex", "2-n", "UC", graphic="POINT"),
+            Row("image of 5", ">>", _BY_REFERENCE, "IMAGE", "", "1", "M"),
+            Row("last", ">", _OBS, INCLUDE, "TID 4108", "1", "U"),
+        ),
+        not_both=("2", "5"),
+        extensible=True,
+    ),
+    # Area Measurements
+    "1401": Template(
+        rows=(
+            Row("1", "", "", "NUM", "CID 7471", "1", "M", unit="CID 7461", limits=_ABOVE_ZERO),
+            Row(
+                "2", ">", _INFERRED, "SCOORD", "121056 DCM Area Outline", "1", "MC",
+                graphic="POINT POLYLINE CIRCLE ELLIPSE",
+            ),
+            Row("image of 2", ">>", _BY_REFERENCE, "IMAGE", "", "1", "M"),
+            Row("5", ">", _INFERRED, "IMAGE", "121214 DCM Referenced Segmentation Frame", "1", "MC"),
+            Row("6", ">", f"R-{_INFERRED}", "IMAGE", "", "1", "MC"),
+            Row("7", ">", _PROPERTIES, "CODE", "370129005 SCT Measurement Method", "1", "U"),
+            Row("last", ">", _OBS, INCLUDE, "TID 4108", "1", "U"),
+        ),
+        one_of=("2", "5", "6"),
+        one_of_only=_DEFINED_REGION,
+        not_both=("2", "5", "6"),
+        extensible=True,
+    ),
+    # Volume Measurements
+    "1402": Template(
+        rows=(
+            Row("1", "", "", "NUM", "CID 7472", "1", "M", unit="CID 7462", limits=_ABOVE_ZERO),
+            Row("last", ">", _OBS, INCLUDE, "TID 4108", "1", "U"),
+        ),
+        extensible=True,
     ),
     # Tracking Identifier
     "4108": Template(
@@ -369,8 +551,11 @@ TEMPLATES = {
     # Language of Content Item and Descendants
     "1204": Template(
         rows=(
-            Row("1", "", "", "CODE", "121049 DCM Language of Content Item and Descendants", "1", "M"),
-            Row("2", ">", _MOD, "CODE", "121046 DCM Country of Language", "1", "U"),
+            Row(
+                "1", "", "", "CODE", "121049 DCM Language of Content Item and Descendants", "1", "M",
+                values="scheme RFC5646",
+            ),
+            Row("2", ">", _MOD, "CODE", "121046 DCM Country of Language", "1", "U", values="scheme ISO3166_1"),
         )
     ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from cmmd_node.report.check.faults import Fault, code_key
 
@@ -29,12 +30,16 @@ def segmentation_faults(ds: Dataset, images: Sequence[Dataset]) -> Iterator[Faul
     yield from _frame_faults(ds, frames, len(segments))
     if int(ds.get("NumberOfFrames") or 0) != len(frames):
         yield _fault("NumberOfFrames", f"is {ds.get('NumberOfFrames')} with {len(frames)} functional groups")
+    # the other types, one byte or two for each pixel, and compressed frames are nothing that we write
+    is_packed = ds.get("SegmentationType") == "BINARY"
     bits = (ds.get("BitsAllocated"), ds.get("BitsStored"), ds.get("HighBit"))
-    if bits != (1, 1, 0):
+    if is_packed and bits != (1, 1, 0):
         yield _fault("BitsAllocated", f"bits allocated, stored and high are {bits}, not (1, 1, 0)")
     # frames follow each other without padding; the whole is padded to an even number of bytes
     packed = (len(frames) * int(ds.get("Rows") or 0) * int(ds.get("Columns") or 0) + 7) // 8
-    if len(ds.get("PixelData") or b"") != packed + packed % 2:
+    meta = getattr(ds, "file_meta", Dataset())
+    is_native = not UID(meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)).is_compressed
+    if is_packed and is_native and len(ds.get("PixelData") or b"") != packed + packed % 2:
         yield _fault("PixelData", f"has {len(ds.get('PixelData') or b'')} bytes, not {packed + packed % 2}")
     yield from _reference_faults(ds, frames, images)
 
@@ -47,10 +52,10 @@ def _segment_faults(segments: list[Dataset]) -> Iterator[Fault]:
         kind = code_key(segment, "SegmentedPropertyTypeCodeSequence")
         if (category, kind) not in _PROPERTIES:
             message = f"{category[0]} with type {kind[0]} is nothing that segment {number} may show"
-            yield _fault("SegmentedPropertyCategoryCodeSequence", message)
+            yield _fault("SegmentedPropertyCategoryCodeSequence", message, ours=True)
     tracking = [segment.get("TrackingUID") for segment in segments]
     if len(set(tracking)) != len(tracking):
-        yield _fault("TrackingUID", "two segments have the same one")
+        yield _fault("TrackingUID", "two segments have the same one", ours=True)
 
 
 def _frame_faults(ds: Dataset, frames: list[Dataset], segments: int) -> Iterator[Fault]:
@@ -60,8 +65,13 @@ def _frame_faults(ds: Dataset, frames: list[Dataset], segments: int) -> Iterator
         shown.append(identification.get("ReferencedSegmentNumber"))
         if "DimensionIndexValues" not in _group(ds, frame, "FrameContentSequence"):
             yield _fault("DimensionIndexValues", f"is missing in frame {number}")
+    unknown = sorted({str(number) for number in shown} - {str(number) for number in range(1, segments + 1)})
+    if unknown:
+        yield _fault("ReferencedSegmentNumber", f"frames show segments {', '.join(unknown)}, which are not described")
     if shown != list(range(1, segments + 1)):
-        yield _fault("ReferencedSegmentNumber", f"frames show segments {shown}, wanted is each of {segments} once")
+        yield _fault(
+            "ReferencedSegmentNumber", f"frames show segments {shown}, wanted is each of {segments} once", ours=True
+        )
 
 
 def _reference_faults(ds: Dataset, frames: list[Dataset], images: Sequence[Dataset]) -> Iterator[Fault]:
@@ -74,15 +84,17 @@ def _reference_faults(ds: Dataset, frames: list[Dataset], images: Sequence[Datas
     sources = [(derivation.get("SourceImageSequence") or [Dataset()])[0] for derivation in derivations]
     for source in sources:
         if source.get("SpatialLocationsPreserved") != "YES":
-            yield _fault("SpatialLocationsPreserved", "does not say that the mask has the pixel grid of its image")
+            yield _fault(
+                "SpatialLocationsPreserved", "does not say that the mask has the pixel grid of its image", ours=True
+            )
         if str(source.get("ReferencedSOPInstanceUID", "")) not in listed:
-            yield _fault("ReferencedSeriesSequence", "does not list the image that a frame was made from")
+            yield _fault("ReferencedSeriesSequence", "does not list the image that a frame was made from", ours=True)
     if len(listed) != 1:
-        yield _fault("ReferencedSeriesSequence", f"lists {len(listed)} images, one is wanted")
+        yield _fault("ReferencedSeriesSequence", f"lists {len(listed)} images, one is wanted", ours=True)
     for image in images:
         size = image.get("Rows"), image.get("Columns")
-        if str(image.SOPInstanceUID) in listed and size != (ds.get("Rows"), ds.get("Columns")):
-            yield _fault("Rows", f"rows and columns are not those of the image, {size}")
+        if str(image.get("SOPInstanceUID")) in listed and size != (ds.get("Rows"), ds.get("Columns")):
+            yield _fault("Rows", f"rows and columns are not those of the image, {size}", ours=True)
 
 
 def _group(ds: Dataset, frame: Dataset, keyword: str) -> Dataset:
@@ -92,5 +104,5 @@ def _group(ds: Dataset, frame: Dataset, keyword: str) -> Dataset:
     return group[0]
 
 
-def _fault(keyword: str, message: str) -> Fault:
-    return Fault(rule="PS3.3 C.8.20", path=keyword, message=message)
+def _fault(keyword: str, message: str, *, ours: bool = False) -> Fault:
+    return Fault(rule="PS3.3 C.8.20", path=keyword, message=message, ours=ours)

@@ -56,7 +56,8 @@ def _unworked_faults(nodes: list[Node]) -> Iterator[Fault]:
     for node in nodes:
         selected = node.relation == "SELECTED FROM" and node.target is not None
         if selected and is_library_image(items.get(node.target or ())) and node.target not in worked:
-            yield _fault(node, "a finding on an image that is in no list of successful detections or analyses")
+            message = "a finding on an image that is in no list of successful detections or analyses"
+            yield Fault(rule="PS3.17 E", path=node.path, message=message, ours=True)
 
 
 def _tracking_faults(nodes: list[Node]) -> Iterator[Fault]:
@@ -64,7 +65,8 @@ def _tracking_faults(nodes: list[Node]) -> Iterator[Fault]:
     for node in nodes:
         is_lesion = node.name in _FINDINGS and node.parent is not None and node.parent.name == _IMPRESSION
         if is_lesion and _TRACKING not in {child.name for child in node.children}:
-            yield Fault(rule="TID 4108", path=node.path, message="a finding with no Tracking Unique Identifier")
+            message = "a finding with no Tracking Unique Identifier"
+            yield Fault(rule="TID 4108", path=node.path, message=message, ours=True)
 
 
 def _fault(node: Node, message: str) -> Fault:

@@ -22,7 +22,8 @@ _ALLOWED = {
     **{(source, "HAS OBS CONTEXT"): _OBSERVATION for source in ("TEXT", "CODE", "NUM", "CONTAINER")},
     ("IMAGE", "HAS ACQ CONTEXT"): {"TEXT", "CODE", "DATE", "TIME", "NUM", "UIDREF"},
     **{(source, "HAS CONCEPT MOD"): {"TEXT", "CODE"} for source in ("CONTAINER", "CODE", "NUM", "COMPOSITE")},
-    **{(source, "HAS PROPERTIES"): _VALUES for source in ("TEXT", "CODE", "NUM")},
+    # CONTAINER for the table of operating points; older tools take it for a mistake
+    **{(source, "HAS PROPERTIES"): _VALUES | {"CONTAINER"} for source in ("TEXT", "CODE", "NUM")},
     **{
         (source, "INFERRED FROM"): {"CODE", "NUM", "SCOORD", "CONTAINER", "TEXT", "IMAGE"} for source in ("CODE", "NUM")
     },
@@ -43,6 +44,8 @@ _VALUE_ATTRIBUTE = {
     "IMAGE": "ReferencedSOPSequence",
     "CONTAINER": "ContinuityOfContent",
 }
+_ASCII = {"", "ISO_IR 6", "ISO 2022 IR 6"}
+_LINES = {"UT", "ST", "LT"}
 _TEXTUAL = {"LO", "SH", "PN", "UT", "ST", "LT", "UC"}
 #: Least and most pairs of each graphic type (PS3.3 C.18.6).
 _PAIRS = {
@@ -55,6 +58,7 @@ _PAIRS = {
 _SIZE = (("110911", "DCM"), ("110910", "DCM"))  # Pixel Data Columns, Rows
 _Size: TypeAlias = tuple[float | None, float | None]  # columns, rows
 _IMAGE_LIBRARY = ("111028", "DCM")
+_PATH = ("121055", "DCM")
 
 
 def tree_faults(root: Node, images: Sequence[Dataset]) -> Iterator[Fault]:
@@ -66,7 +70,7 @@ def tree_faults(root: Node, images: Sequence[Dataset]) -> Iterator[Fault]:
         Headers of the images that the document is about, as far as they are known: their size bounds coordinates.
     """
     items = {node.position: node for node in root.walk()}
-    sizes = {str(ds.SOPInstanceUID): _header_size(ds) for ds in images}
+    sizes = {str(ds.get("SOPInstanceUID", "")): _header_size(ds) for ds in images}
     for node in items.values():
         yield from _relation_faults(node, items)
         if node.target is None:
@@ -92,8 +96,8 @@ def referenced_uid(node: Node) -> str:
     return str(references[0].get("ReferencedSOPInstanceUID", ""))
 
 
-def _fault(node: Node, message: str, rule: str = _RULE) -> Fault:
-    return Fault(rule=rule, path=node.path, message=message)
+def _fault(node: Node, message: str, rule: str = _RULE, *, ours: bool = False) -> Fault:
+    return Fault(rule=rule, path=node.path, message=message, ours=ours)
 
 
 def _relation_faults(node: Node, items: Mapping[tuple[int, ...], Node]) -> Iterator[Fault]:
@@ -135,14 +139,15 @@ def _coordinate_faults(
 ) -> Iterator[Fault]:
     rule = "PS3.3 C.18.6"
     kind = str(node.ds.get("GraphicType", ""))
-    numbers = list(node.ds.get("GraphicData") or ())
+    value = node.ds.get("GraphicData")
+    numbers = [value] if isinstance(value, float) else list(value or ())
     low, high = _PAIRS.get(kind, (math.inf, 0))
     if len(numbers) % 2 or not low <= len(numbers) // 2 <= high:
         yield _fault(node, f"{kind or 'no graphic type'} with {len(numbers)} numbers", rule)
     if not all(map(math.isfinite, numbers)):
         yield _fault(node, "a coordinate is not finite", rule)
-    if kind == "POLYLINE" and numbers[:2] != numbers[-2:]:
-        yield _fault(node, "the outline is not closed", rule)
+    if kind == "POLYLINE" and numbers[:2] != numbers[-2:] and node.name != _PATH:
+        yield _fault(node, "the outline is not closed", rule, ours=True)
     if not node.children:
         yield _fault(node, "coordinates without the image that they are on", rule)
     for child in node.children:
@@ -185,8 +190,8 @@ def _evidence_faults(root: Node) -> Iterator[Fault]:
 
 
 def text_faults(ds: Dataset) -> Iterator[Fault]:
-    """Find characters that do not belong into an object of ours: undeclared, unreadable, or invisible in a meaning."""
-    declared = ds.get("SpecificCharacterSet") == "ISO_IR 192"
+    """Find characters that do not belong into an object: undeclared, unreadable, or invisible in a meaning."""
+    declared = str(ds.get("SpecificCharacterSet") or "")
     for element in ds.iterall():
         if element.VR not in _TEXTUAL:
             continue
@@ -195,7 +200,8 @@ def text_faults(ds: Dataset) -> Iterator[Fault]:
         odd = [letter for letter in words if unicodedata.category(letter) in unwanted or letter == "\ufffd"]
         if odd:
             message = f"holds the character {odd[0]!r}"
-            yield Fault(rule="PS3.5 6.1", path=element.keyword, message=message)
-        if not declared and not words.isascii():
+            line_ends = element.VR in _LINES and set(odd) <= set("\t\n\f\r")
+            yield Fault(rule="PS3.5 6.1", path=element.keyword, message=message, ours=line_ends)
+        if declared != "ISO_IR 192" and not words.isascii():
             message = "is not ASCII, and the character set is not ISO_IR 192"
-            yield Fault(rule="PS3.3 C.12.1", path=element.keyword, message=message)
+            yield Fault(rule="PS3.3 C.12.1", path=element.keyword, message=message, ours=declared not in _ASCII)

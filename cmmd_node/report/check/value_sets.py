@@ -334,6 +334,186 @@ _TABLES = {
         112201 DCM Standard deviation distance of calcifications in a cluster
         450360000 SCT Coronary artery calcium score
     """,
+    # Non-lesion Object Type
+    "CID 6040": """
+        111176 DCM Unspecified
+        102378009 SCT BB shot (Lead Pellet)
+        86122002 SCT Bullet
+        118378005 SCT Cardiac Pacemaker
+        19923001 SCT Catheter
+        77720000 SCT Clip
+        228761004 SCT Collimator
+        129460009 SCT Compression paddle
+        129467007 SCT ID Plate
+        40388003 SCT Implant
+        129463006 SCT J Wire
+        262301009 SCT Opaque Marker
+        111175 DCM Other Marker
+        56353002 SCT Staple
+        27065002 SCT Suture
+        7140000 SCT Contrast agent
+        12402003 SCT Scar tissue
+    """,
+    # Mammography Image Quality Finding
+    "CID 6041": """
+        111177 DCM View and Laterality Marker is missing
+        111178 DCM View and Laterality Marker does not have both view and laterality
+        111179 DCM View and Laterality Marker does not have approved codes
+        111180 DCM View and Laterality Marker is not near the axilla
+        111181 DCM View and Laterality Marker overlaps breast tissue
+        111182 DCM View and Laterality Marker is partially obscured
+        111183 DCM View and Laterality Marker is incorrect
+        111184 DCM View and Laterality Marker is off image
+        111185 DCM Flash is not near edge of film
+        111186 DCM Flash is illegible, does not fit, or is lopsided
+        111187 DCM Flash doesn't include patient name and additional patient id
+        111188 DCM Flash doesn't include date of examination
+        111189 DCM Flash doesn't include facility name and location
+        111190 DCM Flash doesn't include technologist identification
+        111191 DCM Flash doesn't include cassette/screen/detector identification
+        111192 DCM Flash doesn't include mammography unit identification
+        111193 DCM Date sticker is missing
+        111194 DCM Technical factors missing
+        111195 DCM Collimation too close to breast
+        111196 DCM Inadequate compression
+        111197 DCM MLO Insufficient pectoral muscle
+        111198 DCM MLO No fat is visualized posterior to fibroglandular tissues
+        111199 DCM MLO Poor separation of deep and superficial breast tissues
+        111200 DCM MLO Evidence of motion blur
+        111201 DCM MLO Inframammary fold is not open
+        111202 DCM CC Not all medial tissue visualized
+        111203 DCM CC Nipple not centered on image
+        111204 DCM CC Posterior nipple line does not measure within 1 cm of MLO
+        111205 DCM Nipple not in profile
+        111206 DCM Insufficient implant displacement incorrect
+        111208 DCM Grid artifact(s)
+        111209 DCM Positioning
+        111210 DCM Motion blur
+        111211 DCM Under exposed
+        111212 DCM Over exposed
+        111213 DCM No image
+        111214 DCM Detector artifact(s)
+        111215 DCM Artifact(s) other than grid or detector artifact
+        111216 DCM Mechanical failure
+        111217 DCM Electrical failure
+        111218 DCM Software failure
+        111219 DCM Inappropriate image processing
+        111220 DCM Other failure
+        111221 DCM Unknown failure
+    """,
+    # Image Quality Assessment Type
+    "CID 6044": """
+        111235 DCM Unusable - Quality renders image unusable
+        111236 DCM Usable - Does not meet the quality control standard
+        111237 DCM Usable - Meets the quality control standard
+    """,
+    # Mammography Quality Control Standard Type
+    "CID 6045": """
+        111238 DCM Mammography Quality Control Manual 1999, ACR
+        111239 DCM Title 21 CFR Section 900, Subpart B
+        111240 DCM Institutionally defined quality control standard
+    """,
+    # CAD Operating Point Axis Label
+    "CID 6048": """
+        111012 DCM Certainty of Finding
+        111047 DCM Probability of cancer
+        111086 DCM False Markers per Image
+        111087 DCM False Markers per Case
+        111088 DCM Case Sensitivity
+        111089 DCM Lesion Sensitivity
+        111090 DCM Case Specificity
+        111091 DCM Image Specificity
+    """,
+    # CAD Geometry Secondary Graphical Representation
+    "CID 6166": """
+        113661 DCM Outline of lobulations
+        113662 DCM Inner limits of fuzzy margin
+        113663 DCM Outer limits of fuzzy margin
+        113664 DCM Outline of spiculations
+        113665 DCM Linear spiculation
+        113666 DCM Pixelated spiculations
+        103339001 SCT Long axis
+        103340004 SCT Short axis
+        113669 DCM Orthogonal location arc
+        113670 DCM Orthogonal location arc inner margin
+        113671 DCM Orthogonal location arc outer margin
+    """,
+    # Mammography Quantitative Temporal Difference Type
+    "CID 6037": """
+        129806009 SCT Difference in size
+        129807000 SCT Difference in opacity
+        129808005 SCT Difference in location
+        129809002 SCT Difference in spatial proximity
+        129810007 SCT Difference in number of calcifications
+    """,
+    # Mammography Qualitative Temporal Difference Type
+    "CID 6038": """
+        129811006 SCT Difference in shape
+        129812004 SCT Difference in margin
+        129813009 SCT Difference in symmetry
+    """,
+    # Linear Measurement
+    "CID 7470": """
+        410668003 SCT Length
+        121211 DCM Path length
+        121206 DCM Distance
+        103355008 SCT Width
+        131197000 SCT Depth
+        81827009 SCT Diameter
+        103339001 SCT Long axis
+        103340004 SCT Short axis
+        131187009 SCT Major Axis
+        131188004 SCT Minor Axis
+        131189007 SCT Perpendicular Axis
+        131190003 SCT Radius
+        131191004 SCT Perimeter
+        74551000 SCT Circumference
+        131192006 SCT Diameter of circumscribed circle
+        121207 DCM Height
+        L0JK IBSI Maximum 3D Diameter of a Mesh
+        TDIC IBSI Major Axis in 3D Length
+        P9VJ IBSI Minor Axis in 3D Length
+        7J51 IBSI Least Axis in 3D Length
+        121227 DCM Line segment length
+    """,
+    # Linear Measurement Unit
+    "CID 7460": """
+        cm UCUM cm
+        mm UCUM mm
+        um UCUM micrometer
+    """,
+    # Area Measurement
+    "CID 7471": """
+        42798000 SCT Area
+        131184002 SCT Area of defined region
+        C0JK IBSI Surface Area of Mesh
+    """,
+    # Area Measurement Unit
+    "CID 7461": """
+        cm2 UCUM Centimeter**2
+        mm2 UCUM square millimeter
+        um2 UCUM square micrometer
+    """,
+    # Volume Measurement
+    "CID 7472": """
+        118565006 SCT Volume
+        121216 DCM Volume estimated from single 2D region
+        121217 DCM Volume estimated from three or more non-coplanar 2D regions
+        121218 DCM Volume estimated from two non-coplanar 2D regions
+        YEKZ IBSI Volume from Voxel Summation
+        121219 DCM Volume of bounding three dimensional region
+        121220 DCM Volume of circumscribed sphere
+        121221 DCM Volume of ellipsoid
+        RNU0 IBSI Volume of Mesh
+        121222 DCM Volume of sphere
+    """,
+    # Volume Measurement Unit
+    "CID 7462": """
+        cm3 UCUM cubic centimeter
+        dm3 UCUM cubic decimeter
+        um3 UCUM cubic micrometer
+        mm3 UCUM cubic millimeter
+    """,
 }
 
 
@@ -344,3 +524,41 @@ def _parsed(table: str) -> Mapping[tuple[str, str], str]:
 
 #: Name of the set to its members: (code, scheme) to meaning.
 VALUE_SETS = {name: _parsed(table) for name, table in _TABLES.items()}
+
+#: Sets that no code from outside may stand in for; in the others one may, where no member fits.
+NOT_EXTENSIBLE = {"CID 4014", "CID 4015", "CID 6034", "CID 6035", "CID 6036", "CID 6042", "CID 6047", "CID 6048"}
+
+_OLD_CODES = """
+    T-04100=24142002 F-01796=129793001 F-01776=129770007 F-01775=129769006 F-01795=129792006 F-01797=129794007
+    T-C430B=443808008 F-01798=129795008 F-01710=129715009 F-01799=129796009 F-0179A=129797000 DC-721C4=127189005
+    D0-00050=95324001 M-36300=79654002 T-C4710=68171009 F-01791=129788004 F-01792=129789007 F-01793=129790003
+    T-04030=80248007 T-04020=73056007 T-04080=63762007 R-10224=399260004 R-10226=399368009 R-10228=399352003
+    R-10230=399099002 R-10242=399162004 R-10244=399196006 R-102D0=399188001 R-40AAA=441555000 R-1024A=399192008
+    R-1024B=399101009 G-8310=127457009 R-102D2=399161006 R-102D1=399011000 R-102D3=399197002 R-102D4=399226006
+    R-102CA=414493004 R-102C9=415670009 R-102D5=399209000 R-102D6=399163009 R-102D7=399055006 R-102C2=399110001
+    R-40AB3=442581004 P2-00161=441752004 R-40ABE=442593008 R-40AB2=442580003 F-01711=129716005 F-01712=129717001
+    F-01713=129718006 F-01714=129719003 M-02100=42700002 M-02120=84360004 G-A640=40266001 G-A402=49608001
+    F-01741=129738007 F-01742=129739004 F-01743=129740002 F-01744=129741003 F-01745=129742005 F-01751=129744006
+    F-01752=129745007 F-01753=129746008 F-01754=129747004 F-01761=129749001 F-01762=129750001 F-01763=129751002
+    F-01764=129752009 F-01765=129753004 F-01766=129754005 F-01767=129755006 F-01768=129756007 F-01769=129757003
+    F-0176A=129758008 F-0176B=129759000 F-0176C=129760005 F-0176D=129761009 F-0176E=129762002 F-0176F=129763007
+    D7-90435=44771000 F-01770=129764001 F-01771=129765000 F-01772=129766004 F-01773=129767008 F-01774=129768003
+    M-02000=31842008 A-32475=102378009 A-32110=86122002 A-11101=118378005 A-26800=19923001 A-12062=77720000
+    A-0110F=228761004 A-10042=129460009 A-16016=129467007 A-04010=40388003 A-1016B=129463006 A-00D7B=262301009
+    A-13600=56353002 A-13500=27065002 C-B0300=7140000 M-78060=12402003 P5-B3402=133884007 P5-B3404=133885008
+    P5-B3406=133886009 P5-B3408=133887000 P5-B3410=133888005 P5-B3412=133889002 P5-B3414=133890006 F-037BB=397138000
+    F-037BC=397140005 F-037BD=397141009 F-037BF=397143007 F-037C0=397144001 F-037C1=397145000 P0-006F1=371572003
+    P0-009B4=386053000 P5-B0000=16310003 P5-40060=18102001 P5-0900D=241615005 F-01721=129721008 F-01722=129722001
+    F-01723=129723006 M-02520=15454001 M-02530=19776001 F-01726=129726003 F-01727=129727007 F-01728=129728002
+    F-01729=129729005 F-0172A=129730000 F-0172B=129731001 F-01787=129778000 F-0178B=129782003 F-0178C=129783008
+    T-D3050=78904004 F-01785=129776001 F-01783=129774003 F-01786=129777005 F-01784=129775002 F-01794=129791004
+    F-01781=129772004 F-01788=129779008 F-01782=129773009 F-0178F=129786000 F-0178E=129785001 F-0178D=129784002
+    F-01789=129780006 F-0178A=129781005 T-04004=76365002 T-04003=19100000 T-04005=33564002 T-04002=77831004
+    R-404CE=255551008 R-404CC=255549009 F-017B1=129806009 F-017B2=129807000 F-017B3=129808005 F-017B4=129809002
+    F-017B5=129810007 F-017B6=129811006 F-017B7=129812004 F-017B8=129813009 R-10260=414135002 G-A185=103339001
+    G-A186=103340004 G-D7FE=410668003 G-A220=103355008 G-D785=131197000 M-02550=81827009 G-A193=131187009
+    G-A194=131188004 G-A195=131189007 G-A196=131190003 G-A197=131191004 M-02560=74551000 G-A198=131192006
+    G-A166=42798000 G-A16A=131184002
+"""
+#: SNOMED RT style codes, as devices before about 2019 write them, to the SNOMED CT code of the same concept.
+RETIRED = MappingProxyType(dict(pair.split("=") for pair in _OLD_CODES.split()))

@@ -1,0 +1,119 @@
+"""What a person reads of an object: everything that the result says, in the place where it belongs."""
+
+from __future__ import annotations
+
+import copy
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from cmmd_node.errors import NodeError
+from cmmd_node.report import write_results
+from cmmd_node.report.mask import outline_mask
+from cmmd_node.report.reading import read_object, reading
+from tests.report.exams import COLUMNS, MASS, OUTCOMES, ROWS, make_exam, make_header, make_round, sop_instance_uid
+
+WRITTEN = {
+    name: [dcmread(BytesIO(found.data)) for found in write_results(result, make_exam(), make_round())]
+    for name, result in OUTCOMES.items()
+}
+
+
+def below(lines: list[str], heading: str) -> list[str]:
+    """The lines behind a heading that are indented deeper, without their indentation."""
+    first = next(index for index, line in enumerate(lines) if line.strip().startswith(heading))
+    depth = len(lines[first]) - len(lines[first].lstrip())
+    found = []
+    for line in lines[first + 1 :]:
+        if len(line) - len(line.lstrip()) <= depth:
+            break
+        found.append(line.strip())
+    return found
+
+
+def test_marks_stand_with_their_breast_and_view() -> None:
+    lines = reading(WRITTEN["findings"][0])
+    assert lines[0] == "Mammography CAD SR of 2026-11-22 17:00:03"
+    assert "  model: builtin 1.0" in lines
+    assert "  summary: All algorithms succeeded; with findings" in lines
+    left, right = below(lines, "left breast"), below(lines, "right breast")
+    assert left[0] == f"L CC (image {sop_instance_uid('L CC')})"
+    (mass,) = below(lines, "L CC (image")
+    assert mass.startswith(
+        "Mammography breast density, at column 20.5, row 30.5, suspicion 87.5 %, Probability of cancer 61 % "
+        "[L CC mass 1 2.25."
+    )
+    assert below(lines, "L MLO (image") == ["no marks"]
+    assert below(lines, "R CC (image") == ["no marks"]
+    cluster, _ = below(lines, "R MLO (image")
+    assert cluster.startswith(
+        "Calcification Cluster, at column 30.5, row 40.5, suspicion 33.33 %, Number of calcifications 3 "
+        "[R MLO calcification cluster 1 2.25."
+    )
+    assert len(left) == 4
+    assert len(right) == 5
+
+
+def test_what_was_not_analysed_is_not_called_clear() -> None:
+    lines = reading(WRITTEN["mixed"][0])
+    assert below(lines, "R CC (image") == ["failed"]
+    assert below(lines, "L MLO (image") == ["not analysed"]
+    assert below(lines, "R MLO (image") == ["no marks"]
+    assert any("the pixel data end before the last row" in line for line in lines)
+    assert "    Failed Detections: Mammography breast density on R CC" in lines
+    assert "no marks" not in " ".join(reading(WRITTEN["not-analysed"][0]))
+
+
+def test_segments_have_the_area_and_the_identity_of_their_mark() -> None:
+    lines = reading(WRITTEN["findings"][1])
+    (segment,) = [line for line in lines if "segment 1" in line]
+    area = int(outline_mask(MASS.outline_cr, ROWS, COLUMNS).sum())
+    assert segment.startswith(f"  segment 1 L CC mass 1: Mass, left breast, area {area} pixels, by builtin 1.0 [")
+    (mark,) = below(reading(WRITTEN["findings"][0]), "L CC (image")
+    assert segment.partition("[")[2] == mark.partition("[")[2]
+    assert len([line for line in reading(WRITTEN["findings"][2]) if "segment" in line]) == 2
+
+
+def test_the_patient_is_not_named() -> None:
+    for objects in WRITTEN.values():
+        for ds in objects:
+            assert str(ds.PatientID) not in " ".join(reading(ds))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_whatever_is_missing_is_left_out(number: int) -> None:
+    ds = WRITTEN["findings"][number]
+    keywords = {element.keyword for element in ds.iterall()} - {"SOPClassUID", "CodeMeaning"}
+    for keyword in sorted(keywords):
+        less = copy.deepcopy(ds)
+        for holder in (less, *(item for element in less.iterall() if element.VR == "SQ" for item in element.value)):
+            holder.pop(keyword, None)
+        assert reading(less)
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    ds = copy.deepcopy(WRITTEN["no-findings"][0])
+    ds.SeriesDescription = "CAD \x1b[2J"
+    assert "  CAD  [2J" in reading(ds)
+
+
+def test_other_objects_are_refused_by_name() -> None:
+    with pytest.raises(NodeError, match="Digital Mammography X-Ray Image Storage - For Presentation is nothing"):
+        reading(make_header())
+    with pytest.raises(NodeError, match="nothing that can be shown"):
+        reading(Dataset())
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "object.dcm"
+    WRITTEN["findings"][1].save_as(path)
+    assert read_object(path) == WRITTEN["findings"][1]
+    path.write_bytes(path.read_bytes().replace(b"\x28\x00\x10\x00US", b"\x28\x00\x10\x00UL"))  # Rows of two bytes
+    with pytest.raises(NodeError, match=r"object\.dcm cannot be read"):
+        read_object(path)
+    path.write_text("words", encoding="utf-8")
+    with pytest.raises(NodeError, match=r"object\.dcm is no DICOM file"):
+        read_object(path)
