@@ -225,6 +225,11 @@ class Form(StrEnum):
 
     CAD_SR = "cad-sr"
     SEG = "seg"
+    GSPS = "gsps"
+
+
+#: The forms that are written when nobody says which.
+USUAL_FORMS = (Form.CAD_SR, Form.SEG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from io import BytesIO
+from typing import TypedDict
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from cmmd_node.facts import Round, StudyResult
+from cmmd_node.facts import USUAL_FORMS, Form, Model, Round, StudyResult
 from cmmd_node.report.cad_sr import mammography_cad_sr
 from cmmd_node.report.check import require_valid
 from cmmd_node.report.envelope import ResultObject
 from cmmd_node.report.header import identity
+from cmmd_node.report.presentation import presentation_state
 from cmmd_node.report.segmentation import segmentation
 
 
-def write_results(result: StudyResult, images: Sequence[Dataset], round_: Round) -> list[ResultObject]:
-    """Write the results of one round: one CAD SR whatever the outcome, and one SEG for each image with findings.
+class _Common(TypedDict):
+    """What every writer of an object about one image is told."""
+
+    identity: Dataset
+    round_: Round
+    model: Model
+    instance_number: int
+
+
+def write_results(
+    result: StudyResult, images: Sequence[Dataset], round_: Round, *, forms: Collection[Form] = USUAL_FORMS
+) -> list[ResultObject]:
+    """Write the results of one round: one CAD SR whatever the outcome, and what else is wanted where findings are.
+
+    SEG and GSPS are written for each image with findings.
 
     The same arguments give the same UIDs and bytes, in whatever order images and views come.
 
@@ -26,6 +41,8 @@ def write_results(result: StudyResult, images: Sequence[Dataset], round_: Round)
     ----------
     images
         Headers of all images of the study, also of those that were not analysed; pixels are not needed.
+    forms
+        What to write besides the CAD SR, which is the answer and always there.
 
     Returns
     -------
@@ -50,19 +67,19 @@ def write_results(result: StudyResult, images: Sequence[Dataset], round_: Round)
 
     objects = [mammography_cad_sr(result, list(headers.values()), patient_and_study, round_)]
     marked = [view for view in result.views if view.findings]
+    sides = {view.view.laterality for view in marked if view.view is not None}
     for number, view in enumerate(marked, start=1):
+        common: _Common = {
+            "identity": patient_and_study,
+            "round_": round_,
+            "model": result.model,
+            "instance_number": number,
+        }
         image = headers[view.sop_instance_uid]
-        objects.append(
-            segmentation(
-                view.findings,
-                image,
-                view=view.view,
-                identity=patient_and_study,
-                round_=round_,
-                model=result.model,
-                instance_number=number,
-            )
-        )
+        if Form.SEG in forms:
+            objects.append(segmentation(view.findings, image, view=view.view, **common))
+        if Form.GSPS in forms:
+            objects.append(presentation_state(view.findings, image, sides=sides, **common))
     for written in objects:
         require_valid(dcmread(BytesIO(written.data)), images=list(headers.values()))
     return objects

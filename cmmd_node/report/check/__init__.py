@@ -7,15 +7,16 @@ objects never use a freedom, such as a code outside an extensible value set.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pydicom.dataset import Dataset
-from pydicom.uid import MammographyCADSRStorage, SegmentationStorage
+from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, MammographyCADSRStorage, SegmentationStorage
 
 from cmmd_node.errors import InvalidResult
 from cmmd_node.report.check.attributes import attribute_faults
 from cmmd_node.report.check.faults import Fault, Node
 from cmmd_node.report.check.library import library_faults
+from cmmd_node.report.check.presentation import presentation_faults
 from cmmd_node.report.check.segmentation import segmentation_faults
 from cmmd_node.report.check.summary import summary_faults
 from cmmd_node.report.check.templates import TemplateCheck
@@ -23,9 +24,14 @@ from cmmd_node.report.check.tree import text_faults, tree_faults
 
 __all__ = ["Fault", "check_object", "require_valid"]
 
+_WITHOUT_TREE: Mapping[str, Callable[[Dataset, Sequence[Dataset]], Iterable[Fault]]] = {
+    SegmentationStorage: segmentation_faults,
+    GrayscaleSoftcopyPresentationStateStorage: presentation_faults,
+}
+
 
 def check_object(ds: Dataset, images: Sequence[Dataset] = ()) -> list[Fault]:
-    """Check a Mammography CAD SR or a Segmentation as it would be sent.
+    """Check a result object of ours, or another's of the same class, as it would be sent.
 
     Parameters
     ----------
@@ -39,12 +45,12 @@ def check_object(ds: Dataset, images: Sequence[Dataset] = ()) -> list[Fault]:
     list of Fault
         Empty when nothing is wrong.
     """
-    if ds.get("SOPClassUID") not in {MammographyCADSRStorage, SegmentationStorage}:
+    if ds.get("SOPClassUID") != MammographyCADSRStorage and ds.get("SOPClassUID") not in _WITHOUT_TREE:
         found = ds.get("SOPClassUID", "none")
         return [Fault(rule="PS3.4 B.5", path="SOPClassUID", message=f"{found} is not a class that is checked here")]
     faults = [*attribute_faults(ds), *text_faults(ds)]
-    if ds.SOPClassUID == SegmentationStorage:
-        return [*faults, *segmentation_faults(ds, images)]
+    if ds.SOPClassUID in _WITHOUT_TREE:
+        return [*faults, *_WITHOUT_TREE[ds.SOPClassUID](ds, images)]
     templates = ds.get("ContentTemplateSequence") or ()
     if [(item.get("MappingResource"), item.get("TemplateIdentifier")) for item in templates] != [("DCMR", "4000")]:
         message = "the root template is not DCMR 4000"

@@ -9,7 +9,7 @@ from typing import Any
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import MammographyCADSRStorage, SegmentationStorage
+from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, MammographyCADSRStorage, SegmentationStorage
 
 from cmmd_node.report.check.faults import Fault
 
@@ -37,16 +37,19 @@ _COMMON = {
     "SeriesDate": 1,
     "SeriesTime": 1,
     "InstanceNumber": 1,
-    "ContentDate": 1,
-    "ContentTime": 1,
     "Manufacturer": 1,
     "ManufacturerModelName": 1,
     "DeviceSerialNumber": 1,
     "SoftwareVersions": 1,
     "ContributingEquipmentSequence": 1,
 }
+_OF_DOCUMENT = {
+    "ContentDate": 1,
+    "ContentTime": 1,
+}
 _OF_CLASS: Mapping[str, Mapping[str, int]] = {
     MammographyCADSRStorage: {
+        **_OF_DOCUMENT,
         "ReferencedPerformedProcedureStepSequence": 2,
         "CompletionFlag": 1,
         "VerificationFlag": 1,
@@ -59,6 +62,7 @@ _OF_CLASS: Mapping[str, Mapping[str, int]] = {
         "ContentSequence": 1,
     },
     SegmentationStorage: {
+        **_OF_DOCUMENT,
         "PatientOrientation": 2,
         "ImageType": 1,
         "Rows": 1,
@@ -82,6 +86,19 @@ _OF_CLASS: Mapping[str, Mapping[str, int]] = {
         "ReferencedSeriesSequence": 1,
         "PixelData": 1,
     },
+    GrayscaleSoftcopyPresentationStateStorage: {
+        "Laterality": 2,
+        "PresentationCreationDate": 1,
+        "PresentationCreationTime": 1,
+        "ContentLabel": 1,
+        "ContentDescription": 2,
+        "ContentCreatorName": 2,
+        "ReferencedSeriesSequence": 1,
+        "DisplayedAreaSelectionSequence": 1,
+        "GraphicAnnotationSequence": 1,
+        "GraphicLayerSequence": 1,
+        "PresentationLUTShape": 1,
+    },
 }
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
 _REFERENCE = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID")
@@ -103,6 +120,7 @@ _ITEMS = {
     "ReferencedSeriesSequence": ("SeriesInstanceUID",),
     "ReferencedSOPSequence": _REFERENCE,
     "ReferencedInstanceSequence": _REFERENCE,
+    "ReferencedImageSequence": _REFERENCE,
     "SourceImageSequence": _REFERENCE,
     "DerivationImageSequence": ("DerivationCodeSequence", "SourceImageSequence"),
     "MeasuredValueSequence": ("NumericValue", "MeasurementUnitsCodeSequence"),
@@ -126,6 +144,29 @@ _ITEMS = {
         "AlgorithmVersion",
         "AlgorithmSource",
     ),
+    "DisplayedAreaSelectionSequence": (
+        "DisplayedAreaTopLeftHandCorner",
+        "DisplayedAreaBottomRightHandCorner",
+        "PresentationSizeMode",
+    ),
+    "GraphicLayerSequence": ("GraphicLayer", "GraphicLayerOrder"),
+    "GraphicAnnotationSequence": ("GraphicLayer", "GraphicObjectSequence", "TextObjectSequence"),
+    "GraphicObjectSequence": (
+        "GraphicAnnotationUnits",
+        "GraphicDimensions",
+        "NumberOfGraphicPoints",
+        "GraphicData",
+        "GraphicType",
+        "GraphicFilled",
+        "TrackingID",
+        "TrackingUID",
+    ),
+    "TextObjectSequence": (
+        "UnformattedTextValue",
+        "AnchorPointAnnotationUnits",
+        "AnchorPoint",
+        "AnchorPointVisibility",
+    ),
 }
 _ENUMERATED = {
     "SpecificCharacterSet": {"ISO_IR 192"},
@@ -136,8 +177,14 @@ _ENUMERATED = {
     "LossyImageCompression": {"00", "01"},
     "SegmentationType": {"BINARY"},
     "PhotometricInterpretation": {"MONOCHROME2"},
+    "PresentationLUTShape": {"IDENTITY", "INVERSE"},
+    "Laterality": {"L", "R"},
 }
-_OF_CLASS_VALUE = {MammographyCADSRStorage: "SR", SegmentationStorage: "SEG"}
+_OF_CLASS_VALUE = {
+    MammographyCADSRStorage: "SR",
+    SegmentationStorage: "SEG",
+    GrayscaleSoftcopyPresentationStateStorage: "PR",
+}
 
 _LENGTH = {"LO": 64, "SH": 16, "CS": 16, "UI": 64, "AE": 16, "ST": 1024, "DS": 16, "IS": 12}
 _FORM = {
