@@ -226,6 +226,7 @@ class Form(StrEnum):
     CAD_SR = "cad-sr"
     SEG = "seg"
     GSPS = "gsps"
+    TID1500 = "tid1500"
 
 
 #: The forms that are written when nobody says which.

@@ -27,6 +27,7 @@ KNOWN_MISTAKES = {
     r"/NUM \((?!11\d{4},DCM)[^/]*\)(/SCOORD \((121055|121056|121057|121230),DCM,[^/]*\)(/REFERENCE)?)?"
     r": Content Item not in template": "TID 1400-1402 are only looked for when no other property is there",
     r"(\[Row 3\] NUM \(111071|Template 4023 ).*Incorrect units - expected \(\{[01]:n\}": "n stands for the maximum",
+    r'Group"\)/CODE \(276214006,SCT,"Finding category"\): Content Item not in template': "TID 1410 has that row since",
     r'Template 1500 .*"Procedure reported"\).*not found in context group 100': "CID 100 is only a baseline here",
 }
 

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, MammographyCADSRStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    MammographyCADSRStorage,
+    SegmentationStorage,
+)
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
@@ -18,6 +23,7 @@ _STEMS = {
     MammographyCADSRStorage: "cad-sr",
     SegmentationStorage: "seg",
     GrayscaleSoftcopyPresentationStateStorage: "gsps",
+    Comprehensive3DSRStorage: "tid1500",
 }
 
 

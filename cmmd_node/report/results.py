@@ -10,11 +10,12 @@ from typing import TypedDict
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from cmmd_node.facts import USUAL_FORMS, Form, Model, Round, StudyResult
+from cmmd_node.facts import USUAL_FORMS, Form, Model, Round, StudyResult, ViewStatus
 from cmmd_node.report.cad_sr import mammography_cad_sr
 from cmmd_node.report.check import require_valid
 from cmmd_node.report.envelope import ResultObject
 from cmmd_node.report.header import identity
+from cmmd_node.report.measurement_report import measurement_report
 from cmmd_node.report.presentation import presentation_state
 from cmmd_node.report.segmentation import segmentation
 
@@ -31,9 +32,9 @@ class _Common(TypedDict):
 def write_results(
     result: StudyResult, images: Sequence[Dataset], round_: Round, *, forms: Collection[Form] = USUAL_FORMS
 ) -> list[ResultObject]:
-    """Write the results of one round: one CAD SR whatever the outcome, and what else is wanted where findings are.
+    """Write the results of one round: one CAD SR whatever the outcome, and what else is wanted of it.
 
-    SEG and GSPS are written for each image with findings.
+    SEG and GSPS are written for each image with findings, a TID 1500 report when an image was analysed.
 
     The same arguments give the same UIDs and bytes, in whatever order images and views come.
 
@@ -80,6 +81,9 @@ def write_results(
             objects.append(segmentation(view.findings, image, view=view.view, **common))
         if Form.GSPS in forms:
             objects.append(presentation_state(view.findings, image, sides=sides, **common))
+    analysed = [headers[view.sop_instance_uid] for view in result.views if view.status is ViewStatus.ANALYSED]
+    if Form.TID1500 in forms and analysed:
+        objects.append(measurement_report(result, analysed, patient_and_study, round_))
     for written in objects:
         require_valid(dcmread(BytesIO(written.data)), images=list(headers.values()))
     return objects

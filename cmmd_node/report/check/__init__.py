@@ -10,12 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pydicom.dataset import Dataset
-from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, MammographyCADSRStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    MammographyCADSRStorage,
+    SegmentationStorage,
+)
 
 from cmmd_node.errors import InvalidResult
 from cmmd_node.report.check.attributes import attribute_faults
 from cmmd_node.report.check.faults import Fault, Node
 from cmmd_node.report.check.library import library_faults
+from cmmd_node.report.check.measurements import measurement_faults
 from cmmd_node.report.check.presentation import presentation_faults
 from cmmd_node.report.check.segmentation import segmentation_faults
 from cmmd_node.report.check.summary import summary_faults
@@ -24,6 +30,7 @@ from cmmd_node.report.check.tree import text_faults, tree_faults
 
 __all__ = ["Fault", "check_object", "require_valid"]
 
+_ROOT_TEMPLATE = {MammographyCADSRStorage: "4000", Comprehensive3DSRStorage: "1500"}
 _WITHOUT_TREE: Mapping[str, Callable[[Dataset, Sequence[Dataset]], Iterable[Fault]]] = {
     SegmentationStorage: segmentation_faults,
     GrayscaleSoftcopyPresentationStateStorage: presentation_faults,
@@ -45,24 +52,23 @@ def check_object(ds: Dataset, images: Sequence[Dataset] = ()) -> list[Fault]:
     list of Fault
         Empty when nothing is wrong.
     """
-    if ds.get("SOPClassUID") != MammographyCADSRStorage and ds.get("SOPClassUID") not in _WITHOUT_TREE:
-        found = ds.get("SOPClassUID", "none")
-        return [Fault(rule="PS3.4 B.5", path="SOPClassUID", message=f"{found} is not a class that is checked here")]
+    sop_class = ds.get("SOPClassUID")
+    if sop_class not in _ROOT_TEMPLATE and sop_class not in _WITHOUT_TREE:
+        message = f"{sop_class or 'none'} is not a class that is checked here"
+        return [Fault(rule="PS3.4 B.5", path="SOPClassUID", message=message)]
     faults = [*attribute_faults(ds), *text_faults(ds)]
-    if ds.SOPClassUID in _WITHOUT_TREE:
-        return [*faults, *_WITHOUT_TREE[ds.SOPClassUID](ds, images)]
+    if sop_class in _WITHOUT_TREE:
+        return [*faults, *_WITHOUT_TREE[sop_class](ds, images)]
+    identifier = _ROOT_TEMPLATE[sop_class]
     templates = ds.get("ContentTemplateSequence") or ()
-    if [(item.get("MappingResource"), item.get("TemplateIdentifier")) for item in templates] != [("DCMR", "4000")]:
-        message = "the root template is not DCMR 4000"
+    if [(item.get("MappingResource"), item.get("TemplateIdentifier")) for item in templates] != [("DCMR", identifier)]:
+        message = f"the root template is not DCMR {identifier}"
         faults.append(Fault(rule="PS3.3 C.18.8", path="ContentTemplateSequence", message=message))
     root = Node.from_dataset(ds)
-    return [
-        *faults,
-        *TemplateCheck(root).faults("4000"),
-        *tree_faults(root, images),
-        *library_faults(root, images),
-        *summary_faults(root),
-    ]
+    faults += TemplateCheck(root).faults(identifier)
+    if sop_class == Comprehensive3DSRStorage:
+        return [*faults, *measurement_faults(root, images)]
+    return [*faults, *tree_faults(root, images), *library_faults(root, images), *summary_faults(root)]
 
 
 def require_valid(ds: Dataset, images: Sequence[Dataset] = ()) -> None:

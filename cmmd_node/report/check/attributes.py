@@ -9,7 +9,12 @@ from typing import Any
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, MammographyCADSRStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    MammographyCADSRStorage,
+    SegmentationStorage,
+)
 
 from cmmd_node.report.check.faults import Fault
 
@@ -43,26 +48,26 @@ _COMMON = {
     "SoftwareVersions": 1,
     "ContributingEquipmentSequence": 1,
 }
+_CONTENT = {"ContentDate": 1, "ContentTime": 1}
+#: SR Document Series, SR Document General and SR Document Content.
 _OF_DOCUMENT = {
-    "ContentDate": 1,
-    "ContentTime": 1,
+    **_CONTENT,
+    "ReferencedPerformedProcedureStepSequence": 2,
+    "CompletionFlag": 1,
+    "VerificationFlag": 1,
+    "PerformedProcedureCodeSequence": 2,
+    "CurrentRequestedProcedureEvidenceSequence": 1,
+    "ValueType": 1,
+    "ConceptNameCodeSequence": 1,
+    "ContinuityOfContent": 1,
+    "ContentTemplateSequence": 1,
+    "ContentSequence": 1,
 }
 _OF_CLASS: Mapping[str, Mapping[str, int]] = {
-    MammographyCADSRStorage: {
-        **_OF_DOCUMENT,
-        "ReferencedPerformedProcedureStepSequence": 2,
-        "CompletionFlag": 1,
-        "VerificationFlag": 1,
-        "PerformedProcedureCodeSequence": 2,
-        "CurrentRequestedProcedureEvidenceSequence": 1,
-        "ValueType": 1,
-        "ConceptNameCodeSequence": 1,
-        "ContinuityOfContent": 1,
-        "ContentTemplateSequence": 1,
-        "ContentSequence": 1,
-    },
+    MammographyCADSRStorage: _OF_DOCUMENT,
+    Comprehensive3DSRStorage: _OF_DOCUMENT,
     SegmentationStorage: {
-        **_OF_DOCUMENT,
+        **_CONTENT,
         "PatientOrientation": 2,
         "ImageType": 1,
         "Rows": 1,
@@ -182,6 +187,7 @@ _ENUMERATED = {
 }
 _OF_CLASS_VALUE = {
     MammographyCADSRStorage: "SR",
+    Comprehensive3DSRStorage: "SR",
     SegmentationStorage: "SEG",
     GrayscaleSoftcopyPresentationStateStorage: "PR",
 }

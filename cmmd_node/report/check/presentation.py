@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from cmmd_node.report import header
 from cmmd_node.report.check.faults import Fault
+from cmmd_node.report.check.tree import inside
 
 _RULE = "PS3.3 A.33.1"
 
@@ -94,14 +95,10 @@ def _graphic_faults(annotations: list[Dataset], columns: int, rows: int) -> Iter
             yield _fault("GraphicData", f"{len(numbers)} numbers for {graphic.get('NumberOfGraphicPoints')} points")
         if numbers[:2] != numbers[-2:]:
             yield _fault("GraphicData", "the outline is not closed")
-        if not _inside(numbers, columns, rows):
+        if not inside("POLYLINE", numbers, columns, rows):
             yield _fault("GraphicData", "lies outside the image")
-    if not all(_inside(text.get("AnchorPoint") or (), columns, rows) for text in texts):
+    if not all(inside("POINT", text.get("AnchorPoint") or (), columns, rows) for text in texts):
         yield _fault("AnchorPoint", "lies outside the image")
-
-
-def _inside(numbers: Sequence[float], columns: int, rows: int) -> bool:
-    return all(0 <= value <= (rows if index % 2 else columns) for index, value in enumerate(numbers))
 
 
 def _fault(keyword: str, message: str) -> Fault:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from cmmd_node.report.check.faults import CodeKey, Fault, Node, code_key, code_meaning
+from cmmd_node.report.check.measurements import MEASUREMENT_TEMPLATES
 from cmmd_node.report.check.rows import INCLUDE, TEMPLATES, Row
 from cmmd_node.report.check.value_sets import VALUE_SETS
 
@@ -42,7 +43,8 @@ def _branches(tid: str, rows: Sequence[Row]) -> tuple[_Branch, ...]:
     )
 
 
-_COMPILED = {tid: _branches(tid, template.rows) for tid, template in TEMPLATES.items()}
+_TEMPLATES = {**TEMPLATES, **MEASUREMENT_TEMPLATES}
+_COMPILED = {tid: _branches(tid, template.rows) for tid, template in _TEMPLATES.items()}
 
 
 class TemplateCheck:
@@ -85,7 +87,7 @@ class TemplateCheck:
         for child in node.children:
             if any(self._fits(below, "", child) for below in branch.below):
                 known.append(child)
-            elif not TEMPLATES[branch.tid].extensible:
+            elif not _TEMPLATES[branch.tid].extensible:
                 self._fault(branch, child, f"{_words(child)} is not in the template below {_words(node)}")
         matched = self._check_sequence(branch.below, "", known, 0, node)
         for child in known[matched:]:
@@ -127,9 +129,9 @@ class TemplateCheck:
             self._fault(branch, parent, f"{row.concept or row.value_type} is there {count} times, once is allowed")
 
     def _check_choice(self, tid: str, branches: Sequence[_Branch], seen: set[str], parent: Node) -> None:
-        choice = {branch.row.number for branch in branches} & set(TEMPLATES[tid].one_of)
+        choice = {branch.row.number for branch in branches} & set(_TEMPLATES[tid].one_of)
         if choice and not choice & seen:
-            self._fault(branches[0], parent, f"none of rows {', '.join(TEMPLATES[tid].one_of)} is there")
+            self._fault(branches[0], parent, f"none of rows {', '.join(_TEMPLATES[tid].one_of)} is there")
 
 
 def _members(concept: str) -> Mapping[CodeKey, str]:
