@@ -227,6 +227,7 @@ class Form(StrEnum):
     SEG = "seg"
     GSPS = "gsps"
     TID1500 = "tid1500"
+    SC = "sc"
 
 
 #: The forms that are written when nobody says which.

@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pydicom.config
 from dbos import DBOS, DBOSClient
 from pydicom.dataset import Dataset
@@ -132,7 +134,8 @@ def analyse_image(job: ImageJob) -> ViewResult:
 def write_study(job: WriteJob) -> list[ResultObject]:
     """The checked result objects of one study; runs in a child process."""
     headers = [_header(file, job.result.study_instance_uid) for file in job.files]
-    return write_results(job.result, headers, job.round_, forms=job.forms)
+    paths = {file.sop_instance_uid: file.path for file in job.files}
+    return write_results(job.result, headers, job.round_, forms=job.forms, pixels=lambda uid: _pixels_again(paths[uid]))
 
 
 def analyse_study(pool: IsolatedPool, model: Model, jobs: Sequence[ImageJob], *, seconds: float) -> StudyResult:
@@ -476,6 +479,14 @@ def _view_of_file(path: Path) -> View | None:
         return view_of(read_header(path))
     except NotAnalysed:
         return None
+
+
+def _pixels_again(path: Path) -> npt.NDArray[np.float32]:
+    """The pixels of an image that was analysed before."""
+    try:
+        return read_pixels(path)
+    except NotAnalysed as error:
+        raise InvalidResult(f"an image with findings can no longer be read: {error}") from error
 
 
 def _header(file: ImageFile, study_instance_uid: str) -> Dataset:

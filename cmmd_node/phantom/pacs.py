@@ -11,6 +11,7 @@ from pydicom.uid import (
     Comprehensive3DSRStorage,
     GrayscaleSoftcopyPresentationStateStorage,
     MammographyCADSRStorage,
+    SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
 from pynetdicom import AE, AllStoragePresentationContexts, evt
@@ -24,6 +25,7 @@ _STEMS = {
     SegmentationStorage: "seg",
     GrayscaleSoftcopyPresentationStateStorage: "gsps",
     Comprehensive3DSRStorage: "tid1500",
+    SecondaryCaptureImageStorage: "sc",
 }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import TypedDict
 
+import numpy as np
+import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
@@ -17,6 +19,7 @@ from cmmd_node.report.envelope import ResultObject
 from cmmd_node.report.header import identity
 from cmmd_node.report.measurement_report import measurement_report
 from cmmd_node.report.presentation import presentation_state
+from cmmd_node.report.secondary_capture import secondary_capture
 from cmmd_node.report.segmentation import segmentation
 
 
@@ -30,11 +33,16 @@ class _Common(TypedDict):
 
 
 def write_results(
-    result: StudyResult, images: Sequence[Dataset], round_: Round, *, forms: Collection[Form] = USUAL_FORMS
+    result: StudyResult,
+    images: Sequence[Dataset],
+    round_: Round,
+    *,
+    forms: Collection[Form] = USUAL_FORMS,
+    pixels: Callable[[str], npt.NDArray[np.float32]] | None = None,
 ) -> list[ResultObject]:
     """Write the results of one round: one CAD SR whatever the outcome, and what else is wanted of it.
 
-    SEG and GSPS are written for each image with findings, a TID 1500 report when an image was analysed.
+    SEG, GSPS and SC are written for each image with findings, a TID 1500 report when an image was analysed.
 
     The same arguments give the same UIDs and bytes, in whatever order images and views come.
 
@@ -44,6 +52,9 @@ def write_results(
         Headers of all images of the study, also of those that were not analysed; pixels are not needed.
     forms
         What to write besides the CAD SR, which is the answer and always there.
+    pixels
+        Gives the brightness of the image with a SOP Instance UID, 0 to 1 as it is stored; asked for secondary captures
+        of images with findings only, which need it.
 
     Returns
     -------
@@ -55,9 +66,12 @@ def write_results(
     InvalidResult
         The images belong to several patients or another study, or an object fails the template check.
     ValueError
-        There is no image, the result speaks of an image that is not among them, or the round is of another study.
+        There is no image, no pixels are given for secondary captures, the result speaks of an image that is not among
+        them, or the round is of another study.
     """
     headers = {str(ds.SOPInstanceUID): ds for ds in sorted(images, key=lambda ds: str(ds.SOPInstanceUID))}
+    if Form.SC in forms and pixels is None:
+        raise ValueError(f"study {result.study_instance_uid}: secondary captures are wanted but no pixels are given")
     if result.study_instance_uid != round_.study_instance_uid:
         raise ValueError(f"result of study {result.study_instance_uid} in a round of {round_.study_instance_uid}")
     unknown = {view.sop_instance_uid for view in result.views} - headers.keys()
@@ -81,6 +95,9 @@ def write_results(
             objects.append(segmentation(view.findings, image, view=view.view, **common))
         if Form.GSPS in forms:
             objects.append(presentation_state(view.findings, image, sides=sides, **common))
+        if Form.SC in forms and pixels is not None:
+            shown = pixels(view.sop_instance_uid)
+            objects.append(secondary_capture(view.findings, image, shown, view=view.view, **common))
     analysed = [headers[view.sop_instance_uid] for view in result.views if view.status is ViewStatus.ANALYSED]
     if Form.TID1500 in forms and analysed:
         objects.append(measurement_report(result, analysed, patient_and_study, round_))

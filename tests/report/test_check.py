@@ -24,7 +24,17 @@ from cmmd_node.report.check.measurements import MEASUREMENT_TEMPLATES
 from cmmd_node.report.check.rows import INCLUDE, TEMPLATES
 from cmmd_node.report.check.value_sets import VALUE_SETS
 from tests import judges
-from tests.report.exams import CLUSTER, MASS, OUTCOMES, code_item, make_exam, make_header, make_result, make_round
+from tests.report.exams import (
+    CLUSTER,
+    MASS,
+    OUTCOMES,
+    code_item,
+    make_exam,
+    make_header,
+    make_pixels,
+    make_result,
+    make_round,
+)
 
 WRITTEN = {
     name: [dcmread(BytesIO(found.data)) for found in write_results(result, make_exam(), make_round())]
@@ -257,7 +267,9 @@ def mistaken(ds: Dataset, change: Callable[[Dataset], object]) -> Dataset:
 def of_one_image(form: Form) -> Dataset:
     """The smallest object that holds everything."""
     result = make_result(marks={"L CC": (CLUSTER, MASS)})
-    written = write_results(replace(result, views=result.views[:1]), [make_header("L CC")], make_round(), forms=(form,))
+    written = write_results(
+        replace(result, views=result.views[:1]), [make_header("L CC")], make_round(), forms=(form,), pixels=make_pixels
+    )
     [ds] = [dcmread(BytesIO(found.data)) for found in written if found.form is form]
     return ds
 
@@ -300,6 +312,8 @@ OPTIONAL = {
     "PresentationLUTShape",
     "PurposeOfReferenceCodeSequence",
     "GraphicLayerDescription",
+    "DerivationDescription",
+    "ImageLaterality",
     "GraphicLayerRecommendedDisplayCIELabValue",
 }
 
@@ -397,5 +411,5 @@ def test_the_judges_see_what_we_see(tmp_path: Path) -> None:
 
 
 def test_forms_are_all_checked() -> None:
-    written = write_results(OUTCOMES["findings"], make_exam(), make_round(), forms=tuple(Form))
+    written = write_results(OUTCOMES["findings"], make_exam(), make_round(), forms=tuple(Form), pixels=make_pixels)
     assert {found.form for found in written} == set(Form)

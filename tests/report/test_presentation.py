@@ -151,7 +151,9 @@ def test_each_mistake_is_found(name: str) -> None:
 def test_states_are_valid(changes: dict[str, object], tmp_path: Path) -> None:
     exam = [make_header(str(view.view), **changes) for view in OUTCOMES["findings"].views]
     paths = []
-    for number, result in enumerate(write_results(OUTCOMES["findings"], exam, make_round(), forms=tuple(Form))):
+    for number, result in enumerate(
+        write_results(OUTCOMES["findings"], exam, make_round(), forms={Form.SEG, Form.GSPS, Form.TID1500})
+    ):
         paths.append(tmp_path / f"{number}-{result.form}.dcm")
         paths[-1].write_bytes(result.data)
     gsps = [path for path in paths if path.stem.endswith("gsps")]

@@ -14,6 +14,7 @@ from pydicom.uid import (
     Comprehensive3DSRStorage,
     GrayscaleSoftcopyPresentationStateStorage,
     MammographyCADSRStorage,
+    SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
 
@@ -23,6 +24,7 @@ from cmmd_node.report.check.faults import Fault, Node
 from cmmd_node.report.check.library import library_faults
 from cmmd_node.report.check.measurements import measurement_faults
 from cmmd_node.report.check.presentation import presentation_faults
+from cmmd_node.report.check.secondary_capture import secondary_capture_faults
 from cmmd_node.report.check.segmentation import segmentation_faults
 from cmmd_node.report.check.summary import summary_faults
 from cmmd_node.report.check.templates import TemplateCheck
@@ -34,6 +36,7 @@ _ROOT_TEMPLATE = {MammographyCADSRStorage: "4000", Comprehensive3DSRStorage: "15
 _WITHOUT_TREE: Mapping[str, Callable[[Dataset, Sequence[Dataset]], Iterable[Fault]]] = {
     SegmentationStorage: segmentation_faults,
     GrayscaleSoftcopyPresentationStateStorage: presentation_faults,
+    SecondaryCaptureImageStorage: secondary_capture_faults,
 }
 
 

@@ -13,6 +13,7 @@ from pydicom.uid import (
     Comprehensive3DSRStorage,
     GrayscaleSoftcopyPresentationStateStorage,
     MammographyCADSRStorage,
+    SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
 
@@ -89,6 +90,25 @@ _OF_CLASS: Mapping[str, Mapping[str, int]] = {
         "DimensionOrganizationSequence": 1,
         "DimensionIndexSequence": 1,
         "ReferencedSeriesSequence": 1,
+        "PixelData": 1,
+    },
+    SecondaryCaptureImageStorage: {
+        **_CONTENT,
+        "ConversionType": 1,
+        "ImageType": 1,
+        "PatientOrientation": 2,
+        "BurnedInAnnotation": 1,
+        "SourceImageSequence": 1,
+        "LossyImageCompression": 1,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": 1,
+        "PlanarConfiguration": 1,
+        "Rows": 1,
+        "Columns": 1,
+        "BitsAllocated": 1,
+        "BitsStored": 1,
+        "HighBit": 1,
+        "PixelRepresentation": 1,
         "PixelData": 1,
     },
     GrayscaleSoftcopyPresentationStateStorage: {
@@ -181,7 +201,7 @@ _ENUMERATED = {
     "ContinuityOfContent": {"SEPARATE"},
     "LossyImageCompression": {"00", "01"},
     "SegmentationType": {"BINARY"},
-    "PhotometricInterpretation": {"MONOCHROME2"},
+    "PhotometricInterpretation": {"MONOCHROME2", "RGB"},
     "PresentationLUTShape": {"IDENTITY", "INVERSE"},
     "Laterality": {"L", "R"},
 }
@@ -189,6 +209,7 @@ _OF_CLASS_VALUE = {
     MammographyCADSRStorage: "SR",
     Comprehensive3DSRStorage: "SR",
     SegmentationStorage: "SEG",
+    SecondaryCaptureImageStorage: "OT",
     GrayscaleSoftcopyPresentationStateStorage: "PR",
 }
 

@@ -29,6 +29,8 @@ def segmentation_faults(ds: Dataset, images: Sequence[Dataset]) -> Iterator[Faul
     yield from _frame_faults(ds, frames, len(segments))
     if int(ds.get("NumberOfFrames") or 0) != len(frames):
         yield _fault("NumberOfFrames", f"is {ds.get('NumberOfFrames')} with {len(frames)} functional groups")
+    if ds.get("PhotometricInterpretation") != "MONOCHROME2":
+        yield _fault("PhotometricInterpretation", "is not MONOCHROME2")
     bits = (ds.get("BitsAllocated"), ds.get("BitsStored"), ds.get("HighBit"))
     if bits != (1, 1, 0):
         yield _fault("BitsAllocated", f"bits allocated, stored and high are {bits}, not (1, 1, 0)")
