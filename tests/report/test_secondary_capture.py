@@ -66,7 +66,7 @@ def test_a_large_image_is_brought_to_size_and_has_a_legend() -> None:
     assert not np.array_equal(other[1200:], legend)
 
 
-def test_tracking_is_by_image_only_and_bytes_repeat() -> None:
+def test_there_is_one_for_each_marked_image_and_its_bytes_repeat() -> None:
     marks = {"L CC": (MASS,), "R MLO": (MASS, MASS)}
     assert captures(marks) == captures(marks)
     assert len({found.referenced_sop_instance_uid for found in captures(marks)}) == 2
