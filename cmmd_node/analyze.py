@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from cmmd_node.assemble.views import read_header
 from cmmd_node.cad.isolation import IsolatedPool
 from cmmd_node.errors import InvalidResult, NotAnalysed
-from cmmd_node.facts import Model, Outcome, Round, StudyResult, ViewResult
+from cmmd_node.facts import USUAL_FORMS, Form, Model, Outcome, Round, StudyResult, ViewResult
 from cmmd_node.files import files_below
 from cmmd_node.index.rounds import finding_to_json
 from cmmd_node.report import ResultObject
@@ -29,7 +29,12 @@ _NO_TIME = datetime(1970, 1, 1)  # noqa: DTZ001 - DICOM times are local
 
 
 def analyze_files(
-    paths: Sequence[Path], out_dir: Path, settings: CadSettings, *, threshold: float | None
+    paths: Sequence[Path],
+    out_dir: Path,
+    settings: CadSettings,
+    *,
+    threshold: float | None,
+    forms: Collection[Form] = USUAL_FORMS,
 ) -> dict[str, Any]:
     """Analyse every study among the files and write its results to `out_dir`.
 
@@ -58,7 +63,9 @@ def analyze_files(
     pool = IsolatedPool(settings.threads or os.cpu_count() or 1)
     try:
         answers = [
-            _analyze_study(pool, uid, images, out_dir=out_dir, settings=settings, threshold=threshold)
+            _analyze_study(
+                pool, uid, images, out_dir=out_dir, settings=settings, threshold=threshold, forms=frozenset(forms)
+            )
             for uid, images in studies.items()
             if images
         ]
@@ -75,6 +82,7 @@ def _analyze_study(
     out_dir: Path,
     settings: CadSettings,
     threshold: float | None,
+    forms: frozenset[Form],
 ) -> dict[str, Any]:
     round_ = Round(
         node_uid=_NO_NODE,
@@ -110,7 +118,7 @@ def _analyze_study(
             for uid, (path, header) in images.items()
         )
         objects = write_analysed_study(
-            pool, WriteJob(result=result, files=files, round_=round_), seconds=settings.view_seconds
+            pool, WriteJob(result=result, files=files, round_=round_, forms=forms), seconds=settings.view_seconds
         )
     except InvalidResult as error:
         reason = str(error)

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from cmmd_node import __version__
 from cmmd_node.errors import NodeError, SettingsError, StartRefused
+from cmmd_node.facts import USUAL_FORMS, Form
 from cmmd_node.settings import load_settings
 
 app = typer.Typer(
@@ -120,20 +121,25 @@ def serve(
 @app.command()
 def analyze(
     paths: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them.")],
+    *,
     out_dir: Annotated[Path, typer.Option("--out", help="Where the results go.")],
     config: ConfigOption = None,
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Report marks from this suspicion; 0: every candidate.")
     ] = None,
+    forms: Annotated[
+        list[Form] | None,
+        typer.Option("--form", help="A form to write; may be repeated. Default: cad-sr, seg."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The route without the network: DICOM in, CAD SR and SEG files out."""
+    """The route without the network: DICOM in, result files out; the CAD SR is always among them."""
     from cmmd_node.analyze import analyze_files  # noqa: PLC0415
 
     settings = load_settings(config)
     _log("analyze", level=logging.WARNING)
     with progress.status("analysing"):
-        answer = analyze_files(paths, out_dir, settings.cad, threshold=threshold)
+        answer = analyze_files(paths, out_dir, settings.cad, threshold=threshold, forms=forms or USUAL_FORMS)
     if as_json:
         _print_json(answer)
     else:

@@ -225,6 +225,13 @@ class Form(StrEnum):
 
     CAD_SR = "cad-sr"
     SEG = "seg"
+    GSPS = "gsps"
+    TID1500 = "tid1500"
+    SC = "sc"
+
+
+#: The forms that are written when nobody says which.
+USUAL_FORMS = (Form.CAD_SR, Form.SEG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pydicom.config
 from dbos import DBOS, DBOSClient
 from pydicom.dataset import Dataset
@@ -33,7 +35,7 @@ from cmmd_node.cad import ClassicalDetector
 from cmmd_node.cad.isolation import IsolatedPool, Lost
 from cmmd_node.deliver import Outgoing, Verdict, retry_after_seconds, send, verdict_of
 from cmmd_node.errors import DeliveryFailed, DeliveryRefused, InvalidResult, NotAnalysed
-from cmmd_node.facts import Model, Round, StudyResult, View, ViewResult, ViewStatus
+from cmmd_node.facts import USUAL_FORMS, Form, Model, Round, StudyResult, View, ViewResult, ViewStatus
 from cmmd_node.index import Index, now_ms, rounds
 from cmmd_node.index import deliveries as parcels
 from cmmd_node.index.tables import DeliveryState, RoundState
@@ -89,6 +91,8 @@ class WriteJob:
     result: StudyResult
     files: tuple[ImageFile, ...]
     round_: Round
+    forms: frozenset[Form] = frozenset(USUAL_FORMS)
+    """Besides the CAD SR, which is always written."""
 
 
 @cache
@@ -130,7 +134,8 @@ def analyse_image(job: ImageJob) -> ViewResult:
 def write_study(job: WriteJob) -> list[ResultObject]:
     """The checked result objects of one study; runs in a child process."""
     headers = [_header(file, job.result.study_instance_uid) for file in job.files]
-    return write_results(job.result, headers, job.round_)
+    paths = {file.sop_instance_uid: file.path for file in job.files}
+    return write_results(job.result, headers, job.round_, forms=job.forms, pixels=lambda uid: _pixels_again(paths[uid]))
 
 
 def analyse_study(pool: IsolatedPool, model: Model, jobs: Sequence[ImageJob], *, seconds: float) -> StudyResult:
@@ -291,6 +296,7 @@ class StudyRoute:
             images = rounds.study_images(connection, study_instance_uid, number)
             round_ = rounds.round_facts(connection, study_instance_uid, number, self._node_uid)
             analysed = rounds.recorded_analysis(connection, study_instance_uid, number)
+            source = rounds.round_source(connection, study_instance_uid, number)
         objects = write_analysed_study(
             self._pool,
             WriteJob(
@@ -305,6 +311,7 @@ class StudyRoute:
                     for image in images
                 ),
                 round_=round_,
+                forms=frozenset(form for peer in self._destinations(source) for form in peer.results),
             ),
             seconds=self._settings.cad.view_seconds,
         )
@@ -472,6 +479,14 @@ def _view_of_file(path: Path) -> View | None:
         return view_of(read_header(path))
     except NotAnalysed:
         return None
+
+
+def _pixels_again(path: Path) -> npt.NDArray[np.float32]:
+    """The pixels of an image that was analysed before."""
+    try:
+        return read_pixels(path)
+    except NotAnalysed as error:
+        raise InvalidResult(f"an image with findings can no longer be read: {error}") from error
 
 
 def _header(file: ImageFile, study_instance_uid: str) -> Dataset:

@@ -29,7 +29,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from cmmd_node.errors import SettingsError
-from cmmd_node.facts import Form
+from cmmd_node.facts import USUAL_FORMS, Form
 
 CONFIG_VARIABLE = "CMMD_NODE_CONFIG"
 _PREFIX, _DELIMITER = "CMMD_NODE_", "__"
@@ -238,7 +238,7 @@ class Settings(BaseSettings):
     def check_peer(self) -> PeerSettings:
         """The stand-in of ``check``: gets the results of the exams it sent itself, and no others."""
         return PeerSettings(
-            name=CHECK_PEER, ae_title=CHECK_AE_TITLE, host="127.0.0.1", port=self.node.check_port, results=tuple(Form)
+            name=CHECK_PEER, ae_title=CHECK_AE_TITLE, host="127.0.0.1", port=self.node.check_port, results=USUAL_FORMS
         )
 
     def peer_named(self, name: str) -> PeerSettings | None:

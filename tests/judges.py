@@ -27,6 +27,7 @@ KNOWN_MISTAKES = {
     r"/NUM \((?!11\d{4},DCM)[^/]*\)(/SCOORD \((121055|121056|121057|121230),DCM,[^/]*\)(/REFERENCE)?)?"
     r": Content Item not in template": "TID 1400-1402 are only looked for when no other property is there",
     r"(\[Row 3\] NUM \(111071|Template 4023 ).*Incorrect units - expected \(\{[01]:n\}": "n stands for the maximum",
+    r'Group"\)/CODE \(276214006,SCT,"Finding category"\): Content Item not in template': "TID 1410 has that row since",
     r'Template 1500 .*"Procedure reported"\).*not found in context group 100': "CID 100 is only a baseline here",
 }
 
@@ -41,7 +42,7 @@ _SECONDS = 240
 
 def dciodvfy(*paths: Path) -> list[str]:
     """Modules, attributes, types, enumerated values and evidence, by dicom3tools."""
-    tool = _installed("dciodvfy", "dicom3tools")
+    tool = installed("dciodvfy", "dicom3tools")
     complaints = []
     for path in paths:
         status, lines = _run(tool, "-new", path)
@@ -55,13 +56,13 @@ def dciodvfy(*paths: Path) -> list[str]:
 
 def dcentvfy(*paths: Path) -> list[str]:
     """The same patient, study and series attributes in all files, by dicom3tools."""
-    _, lines = _run(_installed("dcentvfy", "dicom3tools"), *paths)
+    _, lines = _run(installed("dcentvfy", "dicom3tools"), *paths)
     return [f"dcentvfy: {line}" for line in lines if line.startswith("Error")]
 
 
 def dsrdump(*paths: Path) -> list[str]:
     """Content tree, value types, relationships and references of an SR, by DCMTK."""
-    tool = _installed("dsrdump", "dcmtk")
+    tool = installed("dsrdump", "dcmtk")
     complaints = []
     for path in paths:
         status, lines = _run(tool, path)
@@ -74,6 +75,19 @@ def dsrdump(*paths: Path) -> list[str]:
         if status != 0 and not found:
             found = [f"exit status {status} without a message"]
         complaints += _named("dsrdump", path, found)
+    return complaints
+
+
+def dcmpschk(*paths: Path) -> list[str]:
+    """Modules and values of a presentation state, by DCMTK."""
+    tool = installed("dcmpschk", "dcmtk")
+    complaints = []
+    for path in paths:
+        status, lines = _run(tool, path)
+        found = [line for line in lines if line.startswith(("E:", "F:")) or "failed" in line.lower()]
+        if status != 0 and not found:
+            found = [f"exit status {status} without a message"]
+        complaints += _named("dcmpschk", path, found)
     return complaints
 
 
@@ -104,8 +118,8 @@ def _java_command() -> list[str]:
 
     With Apache Xalan the limit does not apply; without it the limit is lifted, which takes thrice as long.
     """
-    script = Path(_installed("DicomSRValidator", "pixelmed-apps"))
-    java = _installed("java", "pixelmed-apps")
+    script = Path(installed("DicomSRValidator", "pixelmed-apps"))
+    java = installed("java", "pixelmed-apps")
     named = re.search(r"-cp\s+(\S+\.jar)", script.read_text(encoding="utf-8", errors="replace"))
     assert named, f"{script} names no jar"
     jar = Path(named[1])
@@ -121,7 +135,7 @@ def _java_command() -> list[str]:
     return [java, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *options, "-cp", class_path, *validator]
 
 
-def _installed(tool: str, package: str) -> str:
+def installed(tool: str, package: str) -> str:
     path = shutil.which(tool)
     if path is None:
         message = f"{tool} is not installed (Debian package {package})"

@@ -154,6 +154,7 @@ def test_version_is_printed(run: Run) -> None:
         (["serve", "--role", "sleep"], "sleep is none of all, receive, work, web"),
         (["analyze", "exam"], "--out"),
         (["analyze", "exam", "--out", "out", "--threshold", "2"], "--threshold"),
+        (["analyze", "exam", "--out", "out", "--form", "pdf"], "--form"),
         (["send", "exam"], "--to"),
         (["check-object"], "files"),
         (["check-object", "nowhere.dcm"], "nowhere.dcm"),

@@ -91,7 +91,7 @@ def find_delivery(connection: Connection, delivery_id: int) -> Delivery | None:
 
 
 def unanswered_parcels(connection: Connection, one: Delivery, forms: Sequence[Form]) -> tuple[Parcel, ...]:
-    """The results that the peer is to get and has not answered for good; SEGs first, so the CAD SR ends the exam."""
+    """The results that the peer is to get and has not answered for good; the CAD SR last, so that it ends the exam."""
     answered = select(delivered.c.sop_instance_uid).where(delivered.c.delivery_id == one.id)
     rows = connection.execute(
         select(result.c.sop_instance_uid, result.c.sop_class_uid, result.c.path, result.c.size_bytes)
@@ -101,7 +101,7 @@ def unanswered_parcels(connection: Connection, one: Delivery, forms: Sequence[Fo
             result.c.form.in_(forms),
             result.c.sop_instance_uid.not_in(answered),
         )
-        .order_by(result.c.form.desc(), result.c.sop_instance_uid)
+        .order_by(result.c.form == Form.CAD_SR, result.c.form, result.c.sop_instance_uid)
     )
     return tuple(Parcel(**row._mapping) for row in rows)
 

@@ -7,14 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydicom.uid import MammographyCADSRStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    MammographyCADSRStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
 
-_STEMS = {MammographyCADSRStorage: "cad-sr", SegmentationStorage: "seg"}
+_STEMS = {
+    MammographyCADSRStorage: "cad-sr",
+    SegmentationStorage: "seg",
+    GrayscaleSoftcopyPresentationStateStorage: "gsps",
+    Comprehensive3DSRStorage: "tid1500",
+    SecondaryCaptureImageStorage: "sc",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from cmmd_node.report import codes
 from cmmd_node.report.content import Item, Relation, text
 
 
-def algorithm_identification(model: Model) -> tuple[Item, ...]:
+def algorithm_identification(model: Model, relation: Relation = Relation.HAS_PROPERTIES) -> tuple[Item, ...]:
     """Algorithm Identification (PS3.16 TID 4019); the digest tells apart what bears the same name and version."""
     return (
-        text(Relation.HAS_PROPERTIES, codes.ALGORITHM_NAME, model.name),  # row 1
-        text(Relation.HAS_PROPERTIES, codes.ALGORITHM_VERSION, model.version),  # row 2
-        text(Relation.HAS_PROPERTIES, codes.ALGORITHM_PARAMETERS, f"model sha256 {model.digest}"),  # row 3
+        text(relation, codes.ALGORITHM_NAME, model.name),  # row 1
+        text(relation, codes.ALGORITHM_VERSION, model.version),  # row 2
+        text(relation, codes.ALGORITHM_PARAMETERS, f"model sha256 {model.digest}"),  # row 3
     )

@@ -64,9 +64,19 @@ def code_item(code: Code) -> Dataset:
     return ds
 
 
-def container(relation: Relation | None, name: Code, children: Iterable[Node]) -> Item:
-    """CONTAINER whose items are read one by one."""
-    value = {"ContinuityOfContent": "SEPARATE"}
+def template_item(identifier: str) -> Dataset:
+    """One item of a Content Template Sequence (PS3.3 C.18.8)."""
+    ds = Dataset()
+    ds.MappingResource = "DCMR"
+    ds.TemplateIdentifier = identifier
+    return ds
+
+
+def container(relation: Relation | None, name: Code, children: Iterable[Node], *, template: str = "") -> Item:
+    """CONTAINER whose items are read one by one; with the template that it is the top of, where that is to be said."""
+    value: dict[str, Any] = {"ContinuityOfContent": "SEPARATE"}
+    if template:
+        value["ContentTemplateSequence"] = [template_item(template)]
     return Item(relation=relation, value_type="CONTAINER", name=name, value=value, children=tuple(children))
 
 
@@ -104,7 +114,7 @@ def num(relation: Relation, name: Code, value: float, unit: Code) -> Item:
     return Item(relation=relation, value_type="NUM", name=name, value={"MeasuredValueSequence": [measured]})
 
 
-def image(relation: Relation, sop_class_uid: str, sop_instance_uid: str, children: Iterable[Node]) -> Item:
+def image(relation: Relation, sop_class_uid: str, sop_instance_uid: str, children: Iterable[Node] = ()) -> Item:
     """IMAGE without a concept name, as the CAD templates have it."""
     reference = Dataset()
     reference.ReferencedSOPClassUID = sop_class_uid
@@ -113,11 +123,10 @@ def image(relation: Relation, sop_class_uid: str, sop_instance_uid: str, childre
     return Item(relation=relation, value_type="IMAGE", name=None, value=attributes, children=tuple(children))
 
 
-def scoord(relation: Relation, name: Code, graphic_type: str, points_cr: Iterable[PointCR], on: Item) -> Item:
-    """SCOORD on an image of the library."""
+def scoord(relation: Relation, name: Code, graphic_type: str, points_cr: Iterable[PointCR], selected: Node) -> Item:
+    """SCOORD; what it is selected from is a link to an image of the library, or an image of its own."""
     numbers = [float(number) for point_cr in points_cr for number in point_cr]
     value = {"GraphicType": graphic_type, "GraphicData": numbers}
-    selected = Link(Relation.SELECTED_FROM, on)
     return Item(relation=relation, value_type="SCOORD", name=name, value=value, children=(selected,))
 
 

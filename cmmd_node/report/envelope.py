@@ -25,10 +25,17 @@ NOTICE = "Research use only, not a medical device"
 
 _CHARACTER_SET = "ISO_IR 192"
 _SOP_INSTANCE_UID = 0x00080018
-_MODALITY = {Form.CAD_SR: "SR", Form.SEG: "SEG"}
-_SERIES_DESCRIPTION = {Form.CAD_SR: "Mammography CAD", Form.SEG: "Mammography CAD marks"}
+_MODALITY = {Form.CAD_SR: "SR", Form.SEG: "SEG", Form.GSPS: "PR", Form.TID1500: "SR", Form.SC: "OT"}
+#: With the notice behind it, at most 64 characters.
+_SERIES_DESCRIPTION = {
+    Form.CAD_SR: "Mammography CAD",
+    Form.SEG: "Mammography CAD marks",
+    Form.GSPS: "CAD overlays",
+    Form.TID1500: "CAD measurements",
+    Form.SC: "CAD pictures",
+}
 #: Series Number: rounds lie ten apart, so that each form of result keeps a last digit of its own.
-_LAST_DIGIT = {Form.CAD_SR: 0, Form.SEG: 1}
+_LAST_DIGIT = {Form.CAD_SR: 0, Form.SEG: 1, Form.GSPS: 2, Form.TID1500: 3, Form.SC: 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

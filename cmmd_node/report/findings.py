@@ -1,4 +1,4 @@
-"""What was found: TID 4003, 4006, 4010 and 4108."""
+"""What was found: TID 4003, 4006, 4010 and 4108, and what TID 1500 shares with them."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def _single_image_finding(finding: Finding, model: Model, on: Item) -> Item:
     """Single Image Finding (PS3.16 TID 4006; non-extensible, order significant)."""
     children = (
         code(Relation.HAS_CONCEPT_MOD, codes.RENDERING_INTENT, codes.PRESENTATION_REQUIRED),  # row 2
-        *_tracking(finding),  # row 4
+        *tracking(finding),  # row 4
         *algorithm_identification(model),  # row 5
-        *_scores(finding.mark),  # rows 6, 7
+        *scores(finding.mark, Relation.HAS_PROPERTIES),  # rows 6, 7
         *geometry(finding.mark, on),  # row 8
-        *_calcification_cluster(finding.mark),  # row 13
+        *calcification_count(finding.mark, Relation.HAS_PROPERTIES),  # row 13, TID 4010 row 3
     )
     value = FINDING_CODES[finding.mark.kind]
     return code(Relation.CONTAINS, codes.SINGLE_IMAGE_FINDING, value, children)  # row 1
 
 
-def _tracking(finding: Finding) -> tuple[Item, ...]:
+def tracking(finding: Finding) -> tuple[Item, ...]:
     """Tracking Identifier (PS3.16 TID 4108)."""
     return (
         text(Relation.HAS_OBS_CONTEXT, codes.TRACKING_IDENTIFIER, finding.tracking_id),  # row 1
@@ -53,18 +53,18 @@ def _tracking(finding: Finding) -> tuple[Item, ...]:
     )
 
 
-def _scores(mark: Mark) -> Iterator[Item]:
-    yield _percent(codes.CERTAINTY_OF_FINDING, mark.suspicion)  # TID 4006 row 6
+def scores(mark: Mark, relation: Relation) -> Iterator[Item]:
+    """Certainty of finding, and probability of cancer where a model gives one: TID 4006 rows 6, 7 and TID 1500."""
+    yield _percent(relation, codes.CERTAINTY_OF_FINDING, mark.suspicion)
     if mark.probability_malignant is not None:
-        yield _percent(codes.PROBABILITY_OF_CANCER, mark.probability_malignant)  # TID 4006 row 7
+        yield _percent(relation, codes.PROBABILITY_OF_CANCER, mark.probability_malignant)
 
 
-def _percent(name: Code, share: float) -> Item:
-    return num(Relation.HAS_PROPERTIES, name, round(100.0 * share, 2), codes.PERCENT)
+def _percent(relation: Relation, name: Code, share: float) -> Item:
+    return num(relation, name, round(100.0 * share, 2), codes.PERCENT)
 
 
-def _calcification_cluster(mark: Mark) -> Iterator[Item]:
-    """Calcification Cluster (PS3.16 TID 4010)."""
+def calcification_count(mark: Mark, relation: Relation) -> Iterator[Item]:
+    """How many calcifications a cluster has; nothing of another mark."""
     if mark.kind is Kind.CALCIFICATION_CLUSTER:
-        count = len(mark.calcifications_cr)
-        yield num(Relation.HAS_PROPERTIES, codes.NUMBER_OF_CALCIFICATIONS, count, codes.NO_UNITS)  # row 3
+        yield num(relation, codes.NUMBER_OF_CALCIFICATIONS, len(mark.calcifications_cr), codes.NO_UNITS)

@@ -24,8 +24,9 @@ from cmmd_node.report.envelope import MANUFACTURER, NOTICE, ResultObject, descri
 from cmmd_node.report.mask import outline_mask
 from cmmd_node.report.uids import derived_uid, series_uid
 
-_PROPERTY_TYPE = {Kind.MASS: codes.MASS, Kind.CALCIFICATION_CLUSTER: codes.CALCIFICATION_CLUSTER}
-_SIDE = {Laterality.LEFT: codes.LEFT, Laterality.RIGHT: codes.RIGHT}
+#: What a mark is called outside of CAD SR, whose own value sets know no mass.
+PROPERTY_TYPE = {Kind.MASS: codes.MASS, Kind.CALCIFICATION_CLUSTER: codes.CALCIFICATION_CLUSTER}
+SIDE = {Laterality.LEFT: codes.LEFT, Laterality.RIGHT: codes.RIGHT}
 
 
 def segmentation(
@@ -103,7 +104,7 @@ def _segment(number: int, finding: Finding, view: View | None, model: Model) -> 
         segment_number=number,
         segment_label=finding.tracking_id,
         segmented_property_category=codes.ABNORMAL_STRUCTURE,
-        segmented_property_type=_PROPERTY_TYPE[finding.mark.kind],
+        segmented_property_type=PROPERTY_TYPE[finding.mark.kind],
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=AlgorithmIdentificationSequence(
             name=model.name,
@@ -117,7 +118,7 @@ def _segment(number: int, finding: Finding, view: View | None, model: Model) -> 
         anatomic_regions=[codes.BREAST],
     )
     if view is not None:
-        description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [code_item(_SIDE[view.laterality])]
+        description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [code_item(SIDE[view.laterality])]
     return description
 
 

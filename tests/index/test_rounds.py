@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -237,3 +238,19 @@ def test_a_delivery_is_made_once_and_sent_again_when_dead(index: Index) -> None:
         assert (again.state, again.turn) == (DeliveryState.WAITING, 2)
         assert len(deliveries.unanswered_parcels(connection, again, list(Form))) == 1
         assert deliveries.unanswered_parcels(connection, again, [Form.SEG]) == ()
+
+
+def test_the_cad_sr_is_sent_last(index: Index) -> None:
+    arrive(index, "1")
+    close(index, 1)
+    written = [replace(result(number), form=form) for number, form in enumerate(Form, start=1)]
+    with index.write() as connection:
+        rounds.record_answer(connection, STUDY, 1, Outcome.FINDINGS, written)
+        deliveries.create_delivery(connection, index.client(), STUDY, 1, "pacs", give_up_ms=now_ms() + 1000)
+    with index.read() as connection:
+        (known,) = status.deliveries(connection)
+        delivery = deliveries.find_delivery(connection, known["id"])
+        assert delivery is not None
+        parcels = deliveries.unanswered_parcels(connection, delivery, list(Form))
+    assert len(parcels) == len(Form)
+    assert parcels[-1].path == written[0].path

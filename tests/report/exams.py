@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 
@@ -86,6 +88,10 @@ def make_header(name: str = "L MLO", /, **changes: object) -> Dataset:
         else:
             setattr(ds, keyword, value)
     return ds
+
+
+def make_pixels(_sop_instance_uid: str) -> npt.NDArray[np.float32]:
+    return np.full((ROWS, COLUMNS), 0.5, np.float32)
 
 
 def make_exam() -> list[Dataset]:

@@ -7,15 +7,24 @@ outside an extensible value set: such a fault is :attr:`Fault.ours`, and none of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pydicom.dataset import Dataset
-from pydicom.uid import MammographyCADSRStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    MammographyCADSRStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from cmmd_node.errors import InvalidResult
 from cmmd_node.report.check.attributes import attribute_faults
 from cmmd_node.report.check.faults import Fault, Node
 from cmmd_node.report.check.library import library_faults
+from cmmd_node.report.check.measurements import measurement_faults
+from cmmd_node.report.check.presentation import presentation_faults
+from cmmd_node.report.check.secondary_capture import secondary_capture_faults
 from cmmd_node.report.check.segmentation import segmentation_faults
 from cmmd_node.report.check.summary import summary_faults
 from cmmd_node.report.check.templates import TemplateCheck
@@ -24,9 +33,16 @@ from cmmd_node.report.check.tree import text_faults, tree_faults
 
 __all__ = ["Fault", "check_object", "require_valid"]
 
+_ROOT_TEMPLATE = {MammographyCADSRStorage: "4000", Comprehensive3DSRStorage: "1500"}
+_WITHOUT_TREE: Mapping[str, Callable[[Dataset, Sequence[Dataset]], Iterable[Fault]]] = {
+    SegmentationStorage: segmentation_faults,
+    GrayscaleSoftcopyPresentationStateStorage: presentation_faults,
+    SecondaryCaptureImageStorage: secondary_capture_faults,
+}
+
 
 def check_object(ds: Dataset, images: Sequence[Dataset] = ()) -> list[Fault]:
-    """Check a Mammography CAD SR or a Segmentation as it would be sent.
+    """Check a result object of ours, or another's of the same class, as it would be sent.
 
     Parameters
     ----------
@@ -40,20 +56,24 @@ def check_object(ds: Dataset, images: Sequence[Dataset] = ()) -> list[Fault]:
     list of Fault
         Empty when nothing is wrong.
     """
-    if str(ds.get("SOPClassUID", "")) not in {MammographyCADSRStorage, SegmentationStorage}:
-        found = ds.get("SOPClassUID", "none")
-        return [Fault(rule="PS3.4 B.5", path="SOPClassUID", message=f"{found} is not a class that is checked here")]
+    sop_class = str(ds.get("SOPClassUID", ""))  # two of them are no class either
+    if sop_class not in _ROOT_TEMPLATE and sop_class not in _WITHOUT_TREE:
+        message = f"{sop_class or 'none'} is not a class that is checked here"
+        return [Fault(rule="PS3.4 B.5", path="SOPClassUID", message=message)]
     faults = [*attribute_faults(ds), *text_faults(ds)]
-    if ds.SOPClassUID == SegmentationStorage:
-        return [*faults, *segmentation_faults(ds, images)]
+    if sop_class in _WITHOUT_TREE:
+        return [*faults, *_WITHOUT_TREE[sop_class](ds, images)]
+    identifier = _ROOT_TEMPLATE[sop_class]
     templates = ds.get("ContentTemplateSequence") or ()
-    if [(item.get("MappingResource"), item.get("TemplateIdentifier")) for item in templates] != [("DCMR", "4000")]:
-        message = "the root template is not DCMR 4000"
+    if [(item.get("MappingResource"), item.get("TemplateIdentifier")) for item in templates] != [("DCMR", identifier)]:
+        message = f"the root template is not DCMR {identifier}"
         faults.append(Fault(rule="PS3.3 C.18.8", path="ContentTemplateSequence", message=message))
     root = Node.from_dataset(ds)
+    faults += TemplateCheck(root).faults(identifier)
+    if sop_class == Comprehensive3DSRStorage:
+        return [*faults, *measurement_faults(root, images)]
     return [
         *faults,
-        *TemplateCheck(root).faults("4000"),
         *tree_faults(root, images),
         *library_faults(root, images),
         *summary_faults(root),

@@ -9,7 +9,13 @@ from typing import Any
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import MammographyCADSRStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    MammographyCADSRStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from cmmd_node.report.check.faults import Fault
 
@@ -37,28 +43,32 @@ _COMMON = {
     "SeriesDate": 1,
     "SeriesTime": 1,
     "InstanceNumber": 1,
-    "ContentDate": 1,
-    "ContentTime": 1,
     "Manufacturer": 1,
     "ManufacturerModelName": 1,
     "DeviceSerialNumber": 1,
     "SoftwareVersions": 1,
     "ContributingEquipmentSequence": 1,
 }
+_CONTENT = {"ContentDate": 1, "ContentTime": 1}
+#: SR Document Series, SR Document General and SR Document Content.
+_OF_DOCUMENT = {
+    **_CONTENT,
+    "ReferencedPerformedProcedureStepSequence": 2,
+    "CompletionFlag": 1,
+    "VerificationFlag": 1,
+    "PerformedProcedureCodeSequence": 2,
+    "CurrentRequestedProcedureEvidenceSequence": 1,
+    "ValueType": 1,
+    "ConceptNameCodeSequence": 1,
+    "ContinuityOfContent": 1,
+    "ContentTemplateSequence": 1,
+    "ContentSequence": 1,
+}
 _OF_CLASS: Mapping[str, Mapping[str, int]] = {
-    MammographyCADSRStorage: {
-        "ReferencedPerformedProcedureStepSequence": 2,
-        "CompletionFlag": 1,
-        "VerificationFlag": 1,
-        "PerformedProcedureCodeSequence": 2,
-        "CurrentRequestedProcedureEvidenceSequence": 1,
-        "ValueType": 1,
-        "ConceptNameCodeSequence": 1,
-        "ContinuityOfContent": 1,
-        "ContentTemplateSequence": 1,
-        "ContentSequence": 1,
-    },
+    MammographyCADSRStorage: _OF_DOCUMENT,
+    Comprehensive3DSRStorage: _OF_DOCUMENT,
     SegmentationStorage: {
+        **_CONTENT,
         "PatientOrientation": 2,
         "ImageType": 1,
         "Rows": 1,
@@ -81,6 +91,38 @@ _OF_CLASS: Mapping[str, Mapping[str, int]] = {
         "DimensionIndexSequence": 1,
         "ReferencedSeriesSequence": 1,
         "PixelData": 1,
+    },
+    SecondaryCaptureImageStorage: {
+        **_CONTENT,
+        "ConversionType": 1,
+        "ImageType": 1,
+        "PatientOrientation": 2,
+        "BurnedInAnnotation": 1,
+        "SourceImageSequence": 1,
+        "LossyImageCompression": 1,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": 1,
+        "PlanarConfiguration": 1,
+        "Rows": 1,
+        "Columns": 1,
+        "BitsAllocated": 1,
+        "BitsStored": 1,
+        "HighBit": 1,
+        "PixelRepresentation": 1,
+        "PixelData": 1,
+    },
+    GrayscaleSoftcopyPresentationStateStorage: {
+        "Laterality": 2,
+        "PresentationCreationDate": 1,
+        "PresentationCreationTime": 1,
+        "ContentLabel": 1,
+        "ContentDescription": 2,
+        "ContentCreatorName": 2,
+        "ReferencedSeriesSequence": 1,
+        "DisplayedAreaSelectionSequence": 1,
+        "GraphicAnnotationSequence": 1,
+        "GraphicLayerSequence": 1,
+        "PresentationLUTShape": 1,
     },
 }
 #: What the standard lets be absent or empty, at least in some objects of the class; of ours it is asked for.
@@ -137,6 +179,7 @@ _ITEMS = {
     "ReferencedSeriesSequence": ("SeriesInstanceUID",),
     "ReferencedSOPSequence": _REFERENCE,
     "ReferencedInstanceSequence": _REFERENCE,
+    "ReferencedImageSequence": _REFERENCE,
     "SourceImageSequence": _REFERENCE,
     "DerivationImageSequence": ("DerivationCodeSequence", "SourceImageSequence"),
     "MeasuredValueSequence": ("NumericValue", "MeasurementUnitsCodeSequence"),
@@ -160,6 +203,29 @@ _ITEMS = {
         "AlgorithmVersion",
         "AlgorithmSource",
     ),
+    "DisplayedAreaSelectionSequence": (
+        "DisplayedAreaTopLeftHandCorner",
+        "DisplayedAreaBottomRightHandCorner",
+        "PresentationSizeMode",
+    ),
+    "GraphicLayerSequence": ("GraphicLayer", "GraphicLayerOrder"),
+    "GraphicAnnotationSequence": ("GraphicLayer", "GraphicObjectSequence", "TextObjectSequence"),
+    "GraphicObjectSequence": (
+        "GraphicAnnotationUnits",
+        "GraphicDimensions",
+        "NumberOfGraphicPoints",
+        "GraphicData",
+        "GraphicType",
+        "GraphicFilled",
+        "TrackingID",
+        "TrackingUID",
+    ),
+    "TextObjectSequence": (
+        "UnformattedTextValue",
+        "AnchorPointAnnotationUnits",
+        "AnchorPoint",
+        "AnchorPointVisibility",
+    ),
 }
 _ENUMERATED = {
     "SpecificCharacterSet": {"ISO_IR 192"},
@@ -169,9 +235,17 @@ _ENUMERATED = {
     "ContinuityOfContent": {"SEPARATE"},
     "LossyImageCompression": {"00", "01"},
     "SegmentationType": {"BINARY"},
-    "PhotometricInterpretation": {"MONOCHROME2"},
+    "PhotometricInterpretation": {"MONOCHROME2", "RGB"},
+    "PresentationLUTShape": {"IDENTITY", "INVERSE"},
+    "Laterality": {"L", "R"},
 }
-_OF_CLASS_VALUE = {MammographyCADSRStorage: "SR", SegmentationStorage: "SEG"}
+_OF_CLASS_VALUE = {
+    MammographyCADSRStorage: "SR",
+    Comprehensive3DSRStorage: "SR",
+    SegmentationStorage: "SEG",
+    SecondaryCaptureImageStorage: "OT",
+    GrayscaleSoftcopyPresentationStateStorage: "PR",
+}
 
 _LENGTH = {"LO": 64, "SH": 16, "CS": 16, "UI": 64, "AE": 16, "ST": 1024, "DS": 16, "IS": 12}
 _FORM = {

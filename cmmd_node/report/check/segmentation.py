@@ -30,6 +30,8 @@ def segmentation_faults(ds: Dataset, images: Sequence[Dataset]) -> Iterator[Faul
     yield from _frame_faults(ds, frames, len(segments))
     if int(ds.get("NumberOfFrames") or 0) != len(frames):
         yield _fault("NumberOfFrames", f"is {ds.get('NumberOfFrames')} with {len(frames)} functional groups")
+    if ds.get("PhotometricInterpretation") != "MONOCHROME2":
+        yield _fault("PhotometricInterpretation", "is not MONOCHROME2")
     # the other types, one byte or two for each pixel, and compressed frames are nothing that we write
     is_packed = ds.get("SegmentationType") == "BINARY"
     bits = (ds.get("BitsAllocated"), ds.get("BitsStored"), ds.get("HighBit"))

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from pydicom.dataset import Dataset
 
 from cmmd_node.report.check.faults import CodeKey, Fault, Node, code_key, code_meaning
+from cmmd_node.report.check.measurements import MEASUREMENT_TEMPLATES
 from cmmd_node.report.check.rows import ANY, INCLUDE, TEMPLATES, Row
 from cmmd_node.report.check.value_sets import NOT_EXTENSIBLE, VALUE_SETS
 
@@ -48,7 +49,8 @@ def _branches(tid: str, rows: Sequence[Row]) -> tuple[_Branch, ...]:
     )
 
 
-_COMPILED = {tid: _branches(tid, template.rows) for tid, template in TEMPLATES.items()}
+_TEMPLATES = {**TEMPLATES, **MEASUREMENT_TEMPLATES}
+_COMPILED = {tid: _branches(tid, template.rows) for tid, template in _TEMPLATES.items()}
 
 
 class TemplateCheck:
@@ -101,7 +103,7 @@ class TemplateCheck:
                 known.append(child)
             elif any(child.name in _members(below.row.concept) for below in branch.below if below.included == ""):
                 self._fault(branch, child, f"{_words(child)} has another value type or relationship than its row")
-            elif not TEMPLATES[branch.tid].extensible:
+            elif not _TEMPLATES[branch.tid].extensible:
                 self._fault(branch, child, f"{_words(child)} is not in the template below {_words(node)}")
         matched = self._check_sequence(branch.below, "", known, 0, node)
         for child in known[matched:]:
@@ -145,7 +147,7 @@ class TemplateCheck:
             self._fault(branch, parent, f"{row.concept or row.value_type} is there {count} times, {wanted}")
 
     def _check_choice(self, tid: str, branches: Sequence[_Branch], seen: set[str], parent: Node) -> None:
-        template = TEMPLATES[tid]
+        template = _TEMPLATES[tid]
         choice = {branch.row.number for branch in branches} & set(template.one_of)
         if choice and not choice & seen and _condition_holds(template.one_of_only, parent):
             self._fault(branches[0], parent, f"none of rows {', '.join(template.one_of)} is there")

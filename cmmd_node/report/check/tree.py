@@ -13,6 +13,7 @@ from cmmd_node.report import header
 from cmmd_node.report.check.faults import Fault, Node
 
 _RULE = "PS3.3 A.35.5"
+_COORDINATES = "PS3.3 C.18.6"
 _VALUES = {"TEXT", "CODE", "NUM", "DATE", "IMAGE", "SCOORD", "UIDREF"}
 _OBSERVATION = {"TEXT", "CODE", "NUM", "DATE", "TIME", "PNAME", "UIDREF", "COMPOSITE"}
 
@@ -56,7 +57,7 @@ _PAIRS = {
     "ELLIPSE": (4, 4),
 }
 _SIZE = (("110911", "DCM"), ("110910", "DCM"))  # Pixel Data Columns, Rows
-_Size: TypeAlias = tuple[float | None, float | None]  # columns, rows
+Size: TypeAlias = tuple[float | None, float | None]  # columns, rows
 _IMAGE_LIBRARY = ("111028", "DCM")
 _PATH = ("121055", "DCM")
 
@@ -70,14 +71,14 @@ def tree_faults(root: Node, images: Sequence[Dataset]) -> Iterator[Fault]:
         Headers of the images that the document is about, as far as they are known: their size bounds coordinates.
     """
     items = {node.position: node for node in root.walk()}
-    sizes = {str(ds.get("SOPInstanceUID", "")): _header_size(ds) for ds in images}
+    sizes = {str(ds.get("SOPInstanceUID", "")): header_size(ds) for ds in images}
     for node in items.values():
         yield from _relation_faults(node, items)
         if node.target is None:
-            yield from _value_faults(node)
+            yield from value_faults(node)
         if node.value_type == "SCOORD":
             yield from _coordinate_faults(node, items, sizes)
-    yield from _evidence_faults(root)
+    yield from evidence_faults(root)
 
 
 def is_library_image(node: Node | None) -> bool:
@@ -124,7 +125,8 @@ def _relation_faults(node: Node, items: Mapping[tuple[int, ...], Node]) -> Itera
         yield _fault(node, f"{node.parent.value_type} {node.relation} {below or 'nothing'} is not allowed")
 
 
-def _value_faults(node: Node) -> Iterator[Fault]:
+def value_faults(node: Node) -> Iterator[Fault]:
+    """Check that an item has the attributes of its value type."""
     attribute = _VALUE_ATTRIBUTE.get(node.value_type)
     if attribute is None:
         yield _fault(node, f"value type {node.value_type!r} is not allowed")
@@ -134,49 +136,64 @@ def _value_faults(node: Node) -> Iterator[Fault]:
         yield _fault(node, f"{node.value_type} without a concept name", "PS3.3 C.17.3")
 
 
-def _coordinate_faults(
-    node: Node, items: Mapping[tuple[int, ...], Node], sizes: Mapping[str, _Size]
-) -> Iterator[Fault]:
-    rule = "PS3.3 C.18.6"
-    kind = str(node.ds.get("GraphicType", ""))
-    value = node.ds.get("GraphicData")
-    numbers = [value] if isinstance(value, float) else list(value or ())
+def graphic_faults(node: Node) -> Iterator[Fault]:
+    """Check the form of an SCOORD, wherever it lies."""
+    kind, numbers = graphic(node)
     low, high = _PAIRS.get(kind, (math.inf, 0))
     if len(numbers) % 2 or not low <= len(numbers) // 2 <= high:
-        yield _fault(node, f"{kind or 'no graphic type'} with {len(numbers)} numbers", rule)
+        yield _fault(node, f"{kind or 'no graphic type'} with {len(numbers)} numbers", _COORDINATES)
     if not all(map(math.isfinite, numbers)):
-        yield _fault(node, "a coordinate is not finite", rule)
+        yield _fault(node, "a coordinate is not finite", _COORDINATES)
     if kind == "POLYLINE" and numbers[:2] != numbers[-2:] and node.name != _PATH:
-        yield _fault(node, "the outline is not closed", rule, ours=True)
+        yield _fault(node, "the outline is not closed", _COORDINATES, ours=True)
     if not node.children:
-        yield _fault(node, "coordinates without the image that they are on", rule)
+        yield _fault(node, "coordinates without the image that they are on", _COORDINATES)
+
+
+def graphic(node: Node) -> tuple[str, list[float]]:
+    """Graphic Type and Graphic Data of an SCOORD."""
+    value = node.ds.get("GraphicData")
+    return str(node.ds.get("GraphicType", "")), [value] if isinstance(value, float) else list(value or ())
+
+
+def size_faults(node: Node, columns: float | None, rows: float | None) -> Iterator[Fault]:
+    """Check that an SCOORD lies inside an image, as far as its size is known."""
+    if columns and rows and not inside(*graphic(node), columns, rows):
+        message = f"{graphic(node)[0]} outside the image of {columns:g} columns and {rows:g} rows"
+        yield _fault(node, message, _COORDINATES)
+
+
+def _coordinate_faults(node: Node, items: Mapping[tuple[int, ...], Node], sizes: Mapping[str, Size]) -> Iterator[Fault]:
+    yield from graphic_faults(node)
     for child in node.children:
         image = items.get(child.target) if child.target else None
         if image is None:
             yield _fault(child, "only a reference into the Image Library says which image the coordinates are on")
             continue
         for columns, rows in (sizes.get(referenced_uid(image), (None, None)), _library_size(image)):
-            if columns and rows and not _inside(kind, numbers, columns, rows):
-                yield _fault(node, f"{kind} outside the image of {columns:g} columns and {rows:g} rows", rule)
+            yield from size_faults(node, columns, rows)
 
 
-def _inside(kind: str, numbers: Sequence[float], columns: float, rows: float) -> bool:
+def inside(kind: str, numbers: Sequence[float], columns: float, rows: float) -> bool:
+    """Tell whether every coordinate is one of the image (PS3.3 C.18.6.1.2)."""
     bounded = numbers[:2] if kind == "CIRCLE" else numbers  # the second point only tells the radius
     return all(0 <= value <= (rows if index % 2 else columns) for index, value in enumerate(bounded))
 
 
-def _header_size(ds: Dataset) -> _Size:
+def header_size(ds: Dataset) -> Size:
+    """Columns and Rows of an image, as far as its header tells."""
     columns, rows = header.numbers(ds, "Columns", 1), header.numbers(ds, "Rows", 1)
     return (columns[0], rows[0]) if columns and rows else (None, None)
 
 
-def _library_size(image: Node) -> _Size:
+def _library_size(image: Node) -> Size:
     found = {child.name: child.number for child in image.children}
     columns, rows = map(found.get, _SIZE)
     return columns, rows
 
 
-def _evidence_faults(root: Node) -> Iterator[Fault]:
+def evidence_faults(root: Node) -> Iterator[Fault]:
+    """Check that the evidence sequences name all that the content refers to."""
     evidence = {
         str(reference.get("ReferencedSOPInstanceUID", ""))
         for keyword in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")

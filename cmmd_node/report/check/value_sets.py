@@ -316,6 +316,16 @@ _TABLES = {
         112188 DCM Two-dimensional method
         112189 DCM Three-dimensional method
     """,
+    # Laterality of a paired body part
+    "CID 244": """
+        7771000 SCT Left
+        24028007 SCT Right
+    """,
+    # What a finding is outside of CAD SR: not a group of the standard, but what our Segmentation says too
+    "CID of findings": """
+        4147007 SCT Mass
+        129769006 SCT Calcification Cluster
+    """,
     # Calculated Value
     "CID 6142": """
         112017 DCM Cavity extent as percent of volume
