@@ -33,7 +33,7 @@ from cmmd_node.report.check.tree import text_faults, tree_faults
 
 __all__ = ["Fault", "check_object", "require_valid"]
 
-_ROOT_TEMPLATE = {MammographyCADSRStorage: "4000", Comprehensive3DSRStorage: "1500"}
+_ROOT_TEMPLATE: Mapping[str, str] = {MammographyCADSRStorage: "4000", Comprehensive3DSRStorage: "1500"}
 _WITHOUT_TREE: Mapping[str, Callable[[Dataset, Sequence[Dataset]], Iterable[Fault]]] = {
     SegmentationStorage: segmentation_faults,
     GrayscaleSoftcopyPresentationStateStorage: presentation_faults,
