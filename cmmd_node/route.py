@@ -9,6 +9,7 @@ step that runs twice after a crash leaves what one run would have left.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -57,7 +58,7 @@ _STUDIES_AT_ONCE = 100
 #: Deliveries to one peer at once, each a thread that mostly sleeps; a dead peer holds up no other.
 _DELIVERIES_AT_ONCE = 8
 _POLL_SECONDS = 0.25
-#: A step that fails for the database's sake is tried for about a day before its round fails.
+#: A step that fails for the database's or the disk's sake is tried for about a day before its round fails.
 _DATABASE_ATTEMPTS = 40
 #: Crashes of the worker do not count against a workflow: what crashes runs in children.
 _RECOVERIES = 1_000_000
@@ -439,7 +440,7 @@ class StudyRoute:
 
 
 def _step(name: str, function: Callable[..., Returned], *arguments: Any) -> Returned:
-    """One durable step; while the database is away it is tried again."""
+    """One durable step; while the database is away or the disk is full it is tried again."""
     return DBOS.run_step(
         {
             "name": name,
@@ -447,11 +448,17 @@ def _step(name: str, function: Callable[..., Returned], *arguments: Any) -> Retu
             "max_attempts": _DATABASE_ATTEMPTS,
             "interval_seconds": 1.0,
             "backoff_rate": 1.5,
-            "should_retry": lambda error: isinstance(error, DBAPIError),
+            "should_retry": _may_pass,
         },
         function,
         *arguments,
     )
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether an operator is likely to mend it while we wait."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or isinstance(error, DBAPIError)
 
 
 def _named(function: Callable[..., None], name: str) -> Callable[..., None]:

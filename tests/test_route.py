@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
+from sqlalchemy.exc import OperationalError
 
 from cmmd_node import route
 from cmmd_node.cad.isolation import IsolatedPool
@@ -157,3 +159,16 @@ def test_two_patients_are_never_written_into_one_report(tmp_path: Path, pool: Is
     )
     with pytest.raises(InvalidResult, match="patient"):
         write_analysed_study(pool, write, seconds=60)
+
+
+@pytest.mark.parametrize(
+    ("error", "may_pass"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.ENOENT, "No such file or directory"), False),
+        (OperationalError("SELECT 1", None, Exception("the connection is gone")), True),
+        (ValueError("a bug"), False),
+    ],
+)
+def test_a_step_waits_for_what_an_operator_mends(error: Exception, may_pass: bool) -> None:
+    assert route._may_pass(error) is may_pass
