@@ -37,6 +37,40 @@ class Kind(StrEnum):
     CALCIFICATION_CLUSTER = "calcification-cluster"
 
 
+class Classification(StrEnum):
+    """What biopsy or follow-up said of a breast or a lesion."""
+
+    BENIGN = "benign"
+    MALIGNANT = "malignant"
+    NORMAL = "normal"
+    """Read, and nothing there. A breast that merely has no label is not this one."""
+
+
+class Subtype(StrEnum):
+    """Molecular subtype of a cancer, as CMMD tells it."""
+
+    LUMINAL_A = "luminal-a"
+    LUMINAL_B = "luminal-b"
+    HER2_ENRICHED = "her2-enriched"
+    TRIPLE_NEGATIVE = "triple-negative"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreastLabel:
+    """What is known of a breast; None wherever it is not known."""
+
+    classification: Classification | None = None
+    kinds: frozenset[Kind] | None = None
+    """The kinds of lesions that it has; empty: it has none."""
+    subtype: Subtype | None = None
+
+    def __post_init__(self) -> None:
+        if self.subtype is not None and self.classification is not Classification.MALIGNANT:
+            raise ValueError(f"subtype {self.subtype} of a breast whose classification is {self.classification}")
+        if self.classification is Classification.NORMAL and self.kinds:
+            raise ValueError(f"a normal breast with {', '.join(sorted(self.kinds))}")
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """Which breast from which side."""

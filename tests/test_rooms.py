@@ -17,9 +17,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "cmmd_node"
 FLOORS = (
     {"cmmd_node", "errors", "facts", "files", "settings"},
     {"index"},
-    {"receive", "retrieve", "assemble", "cad", "report", "deliver", "phantom", "cmmd", "train"},  # the steps
+    {"receive", "retrieve", "assemble", "cad", "report", "deliver", "phantom", "cmmd"},  # the steps
     {"route"},
-    {"analyze", "demo", "dicomweb", "web"},  # callers of the steps, for files, people and machines
+    {"analyze", "demo", "dicomweb", "train", "web"},  # callers of the steps, for files, people, models and machines
     {"serve"},
     {"cli"},
 )
