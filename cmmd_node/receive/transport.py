@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MESSAGES_WAITING = 2
-#: How long the reactor waits for a message before it looks for a release or an abort.
-_LOOK_SECONDS = 0.01
+#: How often the reactor of an idle association looks at its timers.
+_LOOK_SECONDS = 1.0
 _MALFORMED_UID = 0x0117
 _MISSING_UID = 0xC101
 
@@ -101,9 +101,22 @@ class _WaitingMessages(queue.Queue[Any]):
     def __init__(self, seconds: float) -> None:
         super().__init__(maxsize=_MESSAGES_WAITING)
         self._seconds = seconds
+        self._look = self._over = False
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         super().put(item, block, timeout or self._seconds)
+
+    def await_one(self, seconds: float) -> None:
+        """Wait until a message is there, or until somebody tells the reactor to look at other things."""
+        with self.not_empty:
+            self.not_empty.wait_for(lambda: self._qsize() or self._look or self._over, seconds)
+            self._look = False
+
+    def look(self, *, over: bool = False) -> None:
+        """End the reactor's wait; it does not wait again when all is over."""
+        with self.not_empty:
+            self._look, self._over = True, self._over or over
+            self.not_empty.notify()
 
 
 class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
@@ -138,8 +151,11 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
 
     def get_msg(self, block: bool = False) -> Any:
         """The next message; a C-STORE without a usable SOP Instance UID, which pynetdicom would ignore, is answered."""
+        self._serving = False
+        self.msg_queue.await_one(self.dimse_timeout if block else _LOOK_SECONDS)
+        self._serving = True  # before the queue looks empty to whoever asks
         try:
-            context_id, message = self.msg_queue.get(timeout=self.dimse_timeout if block else _LOOK_SECONDS)
+            context_id, message = self.msg_queue.get_nowait()
         except queue.Empty:
             context_id, message = None, None
         if isinstance(message, C_STORE) and message.MessageID is not None and not message.is_valid_request:
@@ -154,6 +170,14 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
             return None, None
         self._serving = message is not None  # until the reactor comes back for the next one
         return context_id, message
+
+    def look(self) -> None:
+        """The upper layer has something for the association: a release, an abort."""
+        self.msg_queue.look()
+
+    def end(self) -> None:
+        """The upper layer has ended."""
+        self.msg_queue.look(over=True)
 
     def discard(self) -> None:
         """Drop every object that was not answered; the association is over."""

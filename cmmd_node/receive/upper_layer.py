@@ -4,13 +4,21 @@ Negotiation, release, abort and every other PDU take pynetdicom's way through it
 association that gets a P-DATA-TF stays in state 6 whatever it holds (PS3.8 table 9-10), so its fragments are taken
 here, one after the other as they arrive, without an event, a queue, a thread or a copy between. A peer that stalls,
 announces more than was negotiated or sends what is no P-DATA-TF loses its association.
+
+pynetdicom's two reactors look a thousand times a second whether there is something to do. Here the upper layer waits
+for its socket or for something to send, and tells the association's reactor when that has something to look at.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import queue
+import select
 import socket
 import struct
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +39,13 @@ _NEGOTIATION_LIMIT = 1 << 20
 _BUFFER_BYTES = 1 << 18
 #: How long the layer waits for the answer to a message before it looks at the socket again.
 _ANSWER_SECONDS = 1.0
+#: How often an idle layer looks at its timers.
+_LOOK_SECONDS = 1.0
 
 _P_DATA_TF = 0x04
+_IDLE = "Sta1"
 _ESTABLISHED = "Sta6"
+_CLOSING = "Sta13"
 _CONNECTION_CLOSED = "Evt17"
 _INVALID_PDU = "Evt19"
 _COMMAND = 0x01
@@ -60,7 +72,21 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
     @property
     def ready(self) -> bool:
         """Whether there is something to read, here or in the socket."""
-        return self._start < self._end or bool(super().ready)
+        return self._start < self._end or self.wait(0)
+
+    def wait(self, seconds: float, wake: int | None = None) -> bool:
+        """Wait until there is something to read, or `wake` can be read; whether there is something to read.
+
+        By poll(2), since select(2), which pynetdicom takes, knows no descriptor beyond 1023.
+        """
+        if self._start < self._end:
+            return True
+        poll = select.poll()
+        if wake is not None:
+            poll.register(wake, select.POLLIN)
+        if self.socket is not None and self.socket.fileno() >= 0:  # else it is closed, and only `wake` can come
+            poll.register(self.socket, select.POLLIN)
+        return any(file != wake for file, _ in poll.poll(1000 * seconds))
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read `nr_bytes` of a PDU that pynetdicom takes, fewer when the peer closes.
@@ -144,6 +170,56 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
     def __init__(self, assoc: Association, *, limit_bytes: int) -> None:
         super().__init__(assoc)
         self._limit_bytes = limit_bytes
+        self._run_loop_delay = 0  # `_is_transport_event` waits instead
+        self.to_user_queue = _Indications(assoc)
+        self._wake_lock = threading.Lock()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def run_reactor(self) -> None:
+        """Run until the association is over, and tell it so."""
+        try:
+            super().run_reactor()
+        finally:
+            self.assoc.dimse.end()
+            with self._wake_lock:
+                os.close(self._wake)
+                self._wake = -1
+
+    def send_pdu(self, primitive: Any) -> None:
+        """Have a primitive sent; whoever is answered is not idle."""
+        self._idle_timer.restart()
+        super().send_pdu(primitive)
+        self._look()
+
+    def kill_dul(self) -> None:
+        """End the reactor."""
+        super().kill_dul()
+        self._look()
+
+    def stop_dul(self) -> bool:
+        """End the reactor if the connection is closed; whether it was."""
+        if self.state_machine.current_state == _IDLE:
+            self.kill_dul()
+        return bool(super().stop_dul())
+
+    def idle_timer_expired(self) -> bool:
+        """Whether the peer sent nothing for too long; while an object arrives or is being kept, other limits hold."""
+        return not self.assoc.dimse.busy and bool(super().idle_timer_expired())
+
+    def _look(self) -> None:
+        """End the reactor's wait."""
+        with self._wake_lock:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
+
+    def _is_transport_event(self) -> bool:
+        """Wait for the peer, for something to send, or for a timer to be looked at; then take what the peer sent."""
+        may_wait = self.event_queue.empty() and self.state_machine.current_state != _CLOSING
+        if may_wait and not self.socket.wait(_LOOK_SECONDS, self._wake):
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+            return False
+        return bool(super()._is_transport_event())
 
     def _read_pdu_data(self) -> None:
         """Take the next PDU; while an object arrives, all of its PDUs."""
@@ -211,6 +287,18 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
         answers: Any = self.to_provider_queue
         with answers.not_empty:
             answers.not_empty.wait_for(lambda: bool(answers.queue), _ANSWER_SECONDS)
+
+
+class _Indications(queue.Queue[Any]):
+    """What the layer tells the association besides messages: its request, release and abort."""
+
+    def __init__(self, assoc: Association) -> None:
+        super().__init__()
+        self._assoc = assoc
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout)
+        self._assoc.dimse.look()
 
 
 class _InvalidPDU(Exception):

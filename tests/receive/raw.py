@@ -78,6 +78,13 @@ class RawPeer:
         assert kind == 0x04, f"PDU type {kind:02X}, not P-DATA-TF"
         return _status(body[6:])
 
+    def release(self) -> None:
+        """End the association as one should; fails when the receiver does not."""
+        self.socket.sendall(pdu(0x05, b"\0\0\0\0"))
+        kind, _ = self.receive()
+        assert kind == 0x06, f"PDU type {kind:02X}, not A-RELEASE-RP"
+        self.socket.close()
+
     def receive(self) -> tuple[int, bytes]:
         """Type and body of the next PDU; (0, nothing) when the peer closed."""
         header = self._exactly(6)
