@@ -72,6 +72,18 @@ class BreastLabel:
 
 
 @dataclass(frozen=True, slots=True)
+class RowProblem:
+    """A row that cannot be used as it stands, and costs that row only."""
+
+    row: int
+    """As spreadsheets count: the header is row 1."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Which breast from which side."""
 

@@ -24,6 +24,8 @@ from cmmd_node.cli import app
 from cmmd_node.deliver import echo
 from cmmd_node.phantom import make_exam, to_datasets
 from cmmd_node.phantom.pacs import PacsStandIn
+from cmmd_node.train.manifest import read_manifest
+from tests.cmmd.collections import write_collection
 from tests.conftest import free_ports
 from tests.nodes import wait_until
 
@@ -362,6 +364,49 @@ def test_second_run_of_analyze_writes_the_same_bytes(analyzed: list[tuple[Path, 
     for one in (answer, repeated):
         del one["studies"][0]["files"]
     assert answer == repeated
+
+
+@pytest.fixture(scope="module")
+def cmmd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of phantoms in the shape of CMMD."""
+    return write_collection(tmp_path_factory.mktemp("cmmd"))
+
+
+def test_cmmd_check_tells_numbers_and_faults_and_ends_with_status_1(run: Run, cmmd: Path) -> None:
+    done = run("cmmd", "check", cmmd)
+    assert done.returncode == 1
+    assert re.search(r"^ *images +18 +5202 *$", done.stdout, re.M)
+    assert "missing: D1-0002: no image at all\n" in done.stdout
+    assert "missing: and 1749 more; --json tells all\n" in done.stdout
+    assert "found identical here: 4" in done.stdout
+    assert "10.7937/tcia.eqde-4b16" in done.stdout
+    answer = json.loads(run("cmmd", "check", cmmd, "--headers-only", "--json").stdout)
+    assert answer["numbers"]["images"] == {"found": 18, "known": 5202}
+    assert answer["right"] is False
+
+
+def test_cmmd_manifest_is_written_with_citation_and_licence(run: Run, cmmd: Path, tmp_path: Path) -> None:
+    done = run("cmmd", "manifest", cmmd, "--out", "cmmd.csv", "--keep", "damaged")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cmmd.csv: 18 images, 12 of them left out\n" in done.stdout
+    assert "10.7937/tcia.eqde-4b16 CC BY 4.0" in done.stdout
+    manifest = read_manifest(tmp_path / "cmmd.csv")
+    assert (len(manifest.images), manifest.problems) == (18, ())
+    assert all("10.7937/tcia.eqde-4b16" in str(image.source) for image in manifest.images)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "named"),
+    [
+        (["cmmd", "check", "nowhere"], 2, "nowhere"),
+        (["cmmd", "check", "."], 1, "no CMMD_clinicaldata_revision.xlsx"),
+        (["cmmd", "manifest", ".", "--out", "m.csv", "--keep", "everything"], 2, "everything"),
+    ],
+)
+def test_cmmd_commands_refuse_with_a_reason(run: Run, words: list[str], status: int, named: str) -> None:
+    done = run(*words)
+    assert done.returncode == status
+    assert named in done.stderr
 
 
 @pytest.mark.e2e

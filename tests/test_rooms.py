@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "cmmd_node"
 FLOORS = (
     {"cmmd_node", "errors", "facts", "files", "settings"},
     {"index"},
-    {"receive", "retrieve", "assemble", "cad", "report", "deliver", "phantom", "cmmd"},  # the steps
-    {"route"},
+    {"receive", "retrieve", "assemble", "cad", "report", "deliver", "phantom"},  # the steps
+    {"cmmd", "route"},  # what is made of steps: the collection's reader, the route of a study
     {"analyze", "demo", "dicomweb", "train", "web"},  # callers of the steps, for files, people, models and machines
     {"serve"},
     {"cli"},

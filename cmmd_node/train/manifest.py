@@ -21,6 +21,7 @@ lesions        JSON list of what was outlined on this image; [] where a reader l
                radius]) in image coordinates of `cmmd_node.facts`, and maybe ``classification``
 fold           number of the cross-validation fold, the same for all of a group
 excluded       why the image is left out of training and of figures; empty: it is used
+source         whom to cite and under which licence it is; told wherever the image is used
 ============== =====================================================================================================
 """
 
@@ -44,6 +45,7 @@ from cmmd_node.facts import (
     Kind,
     Laterality,
     PointCR,
+    RowProblem,
     Spacing,
     Subtype,
     View,
@@ -52,7 +54,7 @@ from cmmd_node.facts import (
 
 COLUMNS = (
     *("path", "patient", "side", "view", "group", "row_mm", "column_mm", "age", "cohort"),
-    *("classification", "abnormality", "subtype", "lesions", "fold", "excluded"),
+    *("classification", "abnormality", "subtype", "lesions", "fold", "excluded", "source"),
 )
 NEEDED = COLUMNS[:4]
 ABNORMALITIES = {
@@ -96,23 +98,13 @@ class LabelledImage:
     fold: int | None = None
     excluded: str | None = None
     """Why it is left out; None: it is used."""
+    source: str | None = None
+    """Whom to cite and under which licence it is."""
 
     @property
     def breast(self) -> tuple[str, Laterality]:
         """Patient and side: what labels are about."""
         return self.patient, self.view.laterality
-
-
-@dataclass(frozen=True, slots=True)
-class RowProblem:
-    """A row that cannot be used as it stands, and costs that row only."""
-
-    row: int
-    """As spreadsheets count: the header is row 1."""
-    reason: str
-
-    def __str__(self) -> str:
-        return f"row {self.row}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +171,7 @@ def write_manifest(path: Path, images: Iterable[LabelledImage]) -> None:
                     "lesions": None if image.lesions is None else json.dumps([_lesion_json(o) for o in image.lesions]),
                     "fold": image.fold,
                     "excluded": image.excluded,
+                    "source": image.source,
                 }
             )
 
@@ -237,6 +230,7 @@ def _image(row: dict[str | None, Any], folder: Path) -> LabelledImage:
         lesions=_lesions(cells.get("lesions", "")),
         fold=cell("fold", _natural, "a whole number from 0"),
         excluded=cells.get("excluded") or None,
+        source=cells.get("source") or None,
     )
 
 

@@ -47,6 +47,7 @@ def test_full_row_is_read(tmp_path: Path) -> None:
         "lesions": json.dumps(lesions),
         "fold": "3",
         "excluded": "damaged",
+        "source": "Cui et al. 2021, CC BY 4.0",
     }
     manifest = read_manifest(write(tmp_path, row))
     assert manifest.problems == ()
@@ -58,7 +59,7 @@ def test_full_row_is_read(tmp_path: Path) -> None:
     assert image.label == BreastLabel(
         classification=Classification.MALIGNANT, kinds=frozenset(Kind), subtype=Subtype.LUMINAL_B
     )
-    assert image.excluded == "damaged"
+    assert (image.excluded, image.source) == ("damaged", "Cui et al. 2021, CC BY 4.0")
     assert image.lesions is not None
     polygon, box, circle = image.lesions
     assert polygon == Lesion(kind=Kind.MASS, outline_cr=((1, 2), (5, 2), (5, 6)), classification=Classification.BENIGN)
