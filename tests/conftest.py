@@ -24,6 +24,14 @@ TEST_DATABASE_VARIABLE = "CMMD_NODE_TEST_DATABASE_URL"
 MakeSettings = Callable[..., Settings]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL only what uses a database: the rest has passed on SQLite and would do the same again."""
+    if os.environ.get(TEST_DATABASE_VARIABLE):
+        chosen = [item for item in items if "database_url" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked `shared` run wherever the shared data are."""
     if item.get_closest_marker("shared") and not (SHARED / "data").is_dir():
