@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from cmmd_node.assemble.views import read_header
 from cmmd_node.cad.isolation import IsolatedPool
 from cmmd_node.errors import InvalidResult, NotAnalysed
-from cmmd_node.facts import USUAL_FORMS, Form, Model, Outcome, Round, StudyResult, ViewResult
+from cmmd_node.facts import USUAL_FORMS, Codes, Form, Model, Outcome, Round, StudyResult, ViewResult
 from cmmd_node.files import files_below
 from cmmd_node.index.rounds import finding_to_json
 from cmmd_node.report import ResultObject
@@ -35,6 +35,7 @@ def analyze_files(
     *,
     threshold: float | None,
     forms: Collection[Form] = USUAL_FORMS,
+    codes: Codes = Codes.SCT,
 ) -> dict[str, Any]:
     """Analyse every study among the files and write its results to `out_dir`.
 
@@ -64,7 +65,13 @@ def analyze_files(
     try:
         answers = [
             _analyze_study(
-                pool, uid, images, out_dir=out_dir, settings=settings, threshold=threshold, forms=frozenset(forms)
+                pool,
+                uid,
+                images,
+                out_dir=out_dir,
+                settings=settings,
+                threshold=threshold,
+                forms={codes: frozenset(forms)},
             )
             for uid, images in studies.items()
             if images
@@ -82,7 +89,7 @@ def _analyze_study(
     out_dir: Path,
     settings: CadSettings,
     threshold: float | None,
-    forms: frozenset[Form],
+    forms: Mapping[Codes, frozenset[Form]],
 ) -> dict[str, Any]:
     round_ = Round(
         node_uid=_NO_NODE,

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from cmmd_node import __version__
 from cmmd_node.errors import NodeError, SettingsError, StartRefused
-from cmmd_node.facts import USUAL_FORMS, Form
+from cmmd_node.facts import USUAL_FORMS, Codes, Form
 from cmmd_node.settings import load_settings
 
 app = typer.Typer(
@@ -140,6 +140,7 @@ def analyze(
         list[Form] | None,
         typer.Option("--form", help="A form to write; may be repeated. Default: cad-sr, seg."),
     ] = None,
+    codes: Annotated[Codes, typer.Option(help="SNOMED CT codes, or the older ones.")] = Codes.SCT,
     as_json: JsonOption = False,
 ) -> None:
     """The route without the network: DICOM in, result files out; the CAD SR is always among them."""
@@ -148,7 +149,9 @@ def analyze(
     settings = load_settings(config)
     _log("analyze", level=logging.WARNING)
     with progress.status("analysing"):
-        answer = analyze_files(paths, out_dir, settings.cad, threshold=threshold, forms=forms or USUAL_FORMS)
+        answer = analyze_files(
+            paths, out_dir, settings.cad, threshold=threshold, forms=forms or USUAL_FORMS, codes=codes
+        )
     if as_json:
         _print_json(answer)
     else:

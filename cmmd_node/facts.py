@@ -276,6 +276,15 @@ class Form(StrEnum):
     SC = "sc"
 
 
+class Codes(StrEnum):
+    """Coding scheme of a result's concepts; the words of a peer's ``codes`` setting, the names are DICOM's."""
+
+    SCT = "sct"
+    """SNOMED CT."""
+    SRT = "srt"
+    """SNOMED RT style, which SNOMED CT replaced."""
+
+
 #: The forms that are written when nobody says which.
 USUAL_FORMS = (Form.CAD_SR, Form.SEG)
 

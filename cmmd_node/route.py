@@ -14,8 +14,8 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -36,7 +36,7 @@ from cmmd_node.cad import ClassicalDetector
 from cmmd_node.cad.isolation import IsolatedPool, Lost
 from cmmd_node.deliver import Outgoing, Verdict, retry_after_seconds, send, verdict_of
 from cmmd_node.errors import DeliveryFailed, DeliveryRefused, InvalidResult, NotAnalysed
-from cmmd_node.facts import USUAL_FORMS, Form, Model, Round, StudyResult, View, ViewResult, ViewStatus
+from cmmd_node.facts import USUAL_FORMS, Codes, Form, Model, Round, StudyResult, View, ViewResult, ViewStatus
 from cmmd_node.index import Index, now_ms, rounds
 from cmmd_node.index import deliveries as parcels
 from cmmd_node.index.tables import DeliveryState, RoundState
@@ -92,8 +92,8 @@ class WriteJob:
     result: StudyResult
     files: tuple[ImageFile, ...]
     round_: Round
-    forms: frozenset[Form] = frozenset(USUAL_FORMS)
-    """Besides the CAD SR, which is always written."""
+    forms: Mapping[Codes, frozenset[Form]] = field(default_factory=lambda: {Codes.SCT: frozenset(USUAL_FORMS)})
+    """What to write with which codes, besides the CAD SR, which is always written."""
 
 
 @cache
@@ -133,10 +133,16 @@ def analyse_image(job: ImageJob) -> ViewResult:
 
 
 def write_study(job: WriteJob) -> list[ResultObject]:
-    """The checked result objects of one study; runs in a child process."""
+    """The checked result objects of one study, none of them twice; runs in a child process."""
     headers = [_header(file, job.result.study_instance_uid) for file in job.files]
     paths = {file.sop_instance_uid: file.path for file in job.files}
-    return write_results(job.result, headers, job.round_, forms=job.forms, pixels=lambda uid: _pixels_again(paths[uid]))
+    objects: dict[str, ResultObject] = {}
+    for codes, forms in job.forms.items():
+        written = write_results(
+            job.result, headers, job.round_, forms=forms, codes=codes, pixels=lambda uid: _pixels_again(paths[uid])
+        )
+        objects |= {one.sop_instance_uid: one for one in written}
+    return list(objects.values())
 
 
 def analyse_study(pool: IsolatedPool, model: Model, jobs: Sequence[ImageJob], *, seconds: float) -> StudyResult:
@@ -312,7 +318,7 @@ class StudyRoute:
                     for image in images
                 ),
                 round_=round_,
-                forms=frozenset(form for peer in self._destinations(source) for form in peer.results),
+                forms=self._wanted_forms(source),
             ),
             seconds=self._settings.cad.view_seconds,
         )
@@ -341,6 +347,7 @@ class StudyRoute:
             sop_class_uid=one.sop_class_uid,
             series_instance_uid=one.series_instance_uid,
             form=one.form,
+            codes=one.codes,
             path=str(path.relative_to(self._root)),
             size_bytes=len(one.data),
             digest=digest,
@@ -362,6 +369,14 @@ class StudyRoute:
             return (self._settings.check_peer,)
         return tuple(peer for peer in self._settings.peer if peer.results)
 
+    def _wanted_forms(self, source: str) -> dict[Codes, frozenset[Form]]:
+        """What the peers want of an exam, with which codes; the answer is written even if nobody wants it."""
+        peers = self._destinations(source)
+        return {
+            codes: frozenset(form for peer in peers if peer.codes is codes for form in peer.results)
+            for codes in sorted({peer.codes for peer in peers} or {Codes.SCT})
+        }
+
     def _fail(self, study_instance_uid: str, number: int, reason: str) -> None:
         with self._index.write() as connection:
             rounds.record_failure(connection, study_instance_uid, number, reason)
@@ -373,7 +388,7 @@ class StudyRoute:
             if delivery is None or delivery.turn != turn or delivery.state is not DeliveryState.WAITING:
                 return None
             peer = self._settings.peer_named(delivery.peer)
-            waiting = parcels.unanswered_parcels(connection, delivery, peer.results) if peer else ()
+            waiting = parcels.unanswered_parcels(connection, delivery, peer.results, peer.codes) if peer else ()
         state, problem = DeliveryState.WAITING, None
         if peer is None or not peer.port:
             state, problem = DeliveryState.DEAD, f"{delivery.peer} is no longer configured for results"
@@ -385,7 +400,7 @@ class StudyRoute:
             except DeliveryFailed as error:
                 problem = str(error)
             with self._index.read() as connection:
-                left = parcels.unanswered_parcels(connection, delivery, peer.results)
+                left = parcels.unanswered_parcels(connection, delivery, peer.results, peer.codes)
                 refused = parcels.refused_parcels(connection, delivery_id)
             if not left:
                 state = DeliveryState.DEAD if refused else DeliveryState.DELIVERED

@@ -29,7 +29,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from cmmd_node.errors import SettingsError
-from cmmd_node.facts import USUAL_FORMS, Form
+from cmmd_node.facts import USUAL_FORMS, Codes, Form
 
 CONFIG_VARIABLE = "CMMD_NODE_CONFIG"
 _PREFIX, _DELIMITER = "CMMD_NODE_", "__"
@@ -147,6 +147,7 @@ class PeerSettings(_Section):
     host: str = ""
     port: Port | None = None
     results: tuple[Form, ...] = ()
+    codes: Codes = Codes.SCT
     commitment: bool = False
 
     @model_validator(mode="after")

@@ -157,6 +157,7 @@ def test_version_is_printed(run: Run) -> None:
         (["analyze", "exam"], "--out"),
         (["analyze", "exam", "--out", "out", "--threshold", "2"], "--threshold"),
         (["analyze", "exam", "--out", "out", "--form", "pdf"], "--form"),
+        (["analyze", "exam", "--out", "out", "--codes", "icd"], "--codes"),
         (["send", "exam"], "--to"),
         (["check-object"], "files"),
         (["check-object", "nowhere.dcm"], "nowhere.dcm"),
@@ -349,6 +350,14 @@ def test_analyze_answers_in_the_documented_shape(analyzed: list[tuple[Path, Any]
     classes = [dcmread(path).SOPClassUID for path in sorted(written)]
     marked = sum(bool(image["findings"]) for image in study["images"])
     assert sorted(classes) == sorted([MammographyCADSRStorage, *[SegmentationStorage] * marked])
+
+
+def test_analyze_writes_the_older_codes_when_asked(run: Run, exam: Path, tmp_path: Path) -> None:
+    done = run("analyze", str(exam / "0.dcm"), "--out", str(tmp_path), "--codes", "srt", "--json")
+    assert done.returncode == 0, done.stderr
+    (study,) = json.loads(done.stdout)["studies"]
+    assert b"SRT" in Path(study["files"][0]).read_bytes()
+    assert b"SCT" not in Path(study["files"][0]).read_bytes()
 
 
 def test_analyze_names_what_it_skipped(analyzed: list[tuple[Path, Any]], exam: Path) -> None:

@@ -15,8 +15,31 @@ from sqlalchemy.exc import OperationalError
 from cmmd_node import route
 from cmmd_node.cad.isolation import IsolatedPool
 from cmmd_node.errors import InvalidResult
-from cmmd_node.facts import Form, Outcome, Round, StudyResult, ViewResult, ViewStatus
-from cmmd_node.route import ImageFile, ImageJob, WriteJob, analyse_image, analyse_study, detector, write_analysed_study
+from cmmd_node.facts import (
+    Codes,
+    Form,
+    Kind,
+    Laterality,
+    Mark,
+    Outcome,
+    Round,
+    StudyResult,
+    View,
+    ViewPosition,
+    ViewResult,
+    ViewStatus,
+)
+from cmmd_node.report import findings_of
+from cmmd_node.route import (
+    ImageFile,
+    ImageJob,
+    WriteJob,
+    analyse_image,
+    analyse_study,
+    detector,
+    write_analysed_study,
+    write_study,
+)
 from tests.mammograms import exam, make_mammogram, save
 
 
@@ -136,6 +159,37 @@ def test_a_study_of_unreadable_files_still_gets_its_report(tmp_path: Path, pool:
     (written,) = write_analysed_study(pool, write, seconds=60)
     (tmp_path / "report.dcm").write_bytes(written.data)
     assert dcmread(tmp_path / "report.dcm").StudyInstanceUID == ds.StudyInstanceUID
+
+
+def test_each_coding_is_written_once_with_the_forms_that_are_wanted_of_it(tmp_path: Path) -> None:
+    ds = make_mammogram(view="L CC")
+    job, view = job_of(tmp_path / "0.dcm", ds), View(Laterality.LEFT, ViewPosition.CC)
+    save(ds, job.path)
+    mark = Mark(
+        kind=Kind.MASS, center_cr=(30.0, 30.0), outline_cr=((20.0, 20.0), (40.0, 20.0), (30.0, 40.0)), suspicion=0.5
+    )
+    marked = ViewResult(
+        sop_instance_uid=job.sop_instance_uid,
+        sop_class_uid=job.sop_class_uid,
+        view=view,
+        status=ViewStatus.ANALYSED,
+        reason=None,
+        findings=findings_of(job.round_, job.sop_instance_uid, view, [mark]),
+    )
+    written = write_study(
+        WriteJob(
+            result=StudyResult(study_instance_uid=ds.StudyInstanceUID, model=detector().model, views=(marked,)),
+            files=(file_of(job.path, ds),),
+            round_=job.round_,
+            forms={Codes.SCT: frozenset({Form.GSPS}), Codes.SRT: frozenset({Form.GSPS, Form.SEG})},
+        )
+    )
+    assert [(one.form, one.codes) for one in written] == [
+        (Form.CAD_SR, Codes.SCT),
+        (Form.GSPS, None),
+        (Form.CAD_SR, Codes.SRT),
+        (Form.SEG, Codes.SRT),
+    ]
 
 
 def test_two_patients_are_never_written_into_one_report(tmp_path: Path, pool: IsolatedPool) -> None:

@@ -17,7 +17,7 @@ from dbos import DBOSClient
 from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from cmmd_node.facts import Form
+from cmmd_node.facts import Codes, Form
 from cmmd_node.index.engine import now_ms
 from cmmd_node.index.tables import DeliveryState, delivered, delivery, result
 from cmmd_node.index.work import enqueue_delivery
@@ -90,15 +90,25 @@ def find_delivery(connection: Connection, delivery_id: int) -> Delivery | None:
     return None if row is None else Delivery(**{**row._mapping, "state": DeliveryState(row.state)})
 
 
-def unanswered_parcels(connection: Connection, one: Delivery, forms: Sequence[Form]) -> tuple[Parcel, ...]:
-    """The results that the peer is to get and has not answered for good; the CAD SR last, so that it ends the exam."""
+def unanswered_parcels(
+    connection: Connection, one: Delivery, forms: Sequence[Form], codes: Codes
+) -> tuple[Parcel, ...]:
+    """The results that the peer is to get and has not answered for good; the CAD SR last, so that it ends the exam.
+
+    Of objects that differ in their codes it gets those with the codes that it wants, or those that there are: its
+    settings may have changed since the round was written.
+    """
+    of_round = (result.c.study_instance_uid == one.study_instance_uid) & (result.c.number == one.number)
+    written = select(result.c.codes).distinct().where(of_round, result.c.codes.is_not(None)).order_by(result.c.codes)
+    there = connection.execute(written).scalars().all()
+    chosen = [codes] if codes in there else there[:1]
     answered = select(delivered.c.sop_instance_uid).where(delivered.c.delivery_id == one.id)
     rows = connection.execute(
         select(result.c.sop_instance_uid, result.c.sop_class_uid, result.c.path, result.c.size_bytes)
         .where(
-            result.c.study_instance_uid == one.study_instance_uid,
-            result.c.number == one.number,
+            of_round,
             result.c.form.in_(forms),
+            result.c.codes.is_(None) | result.c.codes.in_(chosen),
             result.c.sop_instance_uid.not_in(answered),
         )
         .order_by(result.c.form == Form.CAD_SR, result.c.form, result.c.sop_instance_uid)

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from cmmd_node.facts import (
+    Codes,
     Finding,
     Form,
     Kind,
@@ -59,6 +60,8 @@ class WrittenResult:
     sop_class_uid: str
     series_instance_uid: str
     form: Form
+    codes: Codes | None
+    """None: the same for every peer."""
     path: str
     size_bytes: int
     digest: str
@@ -243,6 +246,7 @@ def record_answer(
                 sop_class_uid=written.sop_class_uid,
                 series_instance_uid=written.series_instance_uid,
                 form=written.form,
+                codes=written.codes,
                 path=written.path,
                 size_bytes=written.size_bytes,
                 digest=written.digest,

@@ -137,6 +137,7 @@ result = Table(
     Column("path", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
+    Column("codes", String(8), nullable=True),
     Index("ix_result_study_instance_uid_number", "study_instance_uid", "number"),
 )
 

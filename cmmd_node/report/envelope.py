@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from io import BytesIO
 
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cmmd_node import IMPLEMENTATION_CLASS_UID, __version__
-from cmmd_node.facts import Form, Model, Round
+from cmmd_node.facts import Codes, Form, Model, Round
 from cmmd_node.report.codes import PROCESSING_EQUIPMENT
 from cmmd_node.report.content import code_item
+from cmmd_node.report.srt import coding_of, use_older_codes
 from cmmd_node.report.uids import instance_uid, model_uid, series_uid
 
 MANUFACTURER = "cmmd-node"
@@ -34,7 +37,7 @@ _SERIES_DESCRIPTION = {
     Form.TID1500: "CAD measurements",
     Form.SC: "CAD pictures",
 }
-#: Series Number: rounds lie ten apart, so that each form of result keeps a last digit of its own.
+#: Series Number: rounds lie ten apart, so that each form of result keeps a last digit of its own, 5 more with SRT.
 _LAST_DIGIT = {Form.CAD_SR: 0, Form.SEG: 1, Form.GSPS: 2, Form.TID1500: 3, Form.SC: 4}
 
 
@@ -48,13 +51,15 @@ class ResultObject:
     series_instance_uid: str
     referenced_sop_instance_uid: str | None
     """The one image that it is about; None when it is about the study."""
+    codes: Codes | None
+    """The codes that it is written with; None when nothing in it depends on them."""
     data: bytes
     """The complete Part 10 file."""
 
 
-def series_number(round_: Round, form: Form) -> int:
+def series_number(round_: Round, form: Form, codes: Codes = Codes.SCT) -> int:
     """Series Number, far behind those of a modality."""
-    return 9000 + 10 * round_.number + _LAST_DIGIT[form]
+    return 9000 + 10 * round_.number + _LAST_DIGIT[form] + (5 if codes is Codes.SRT else 0)
 
 
 def describe(ds: Dataset, identity: Dataset, round_: Round, model: Model, form: Form) -> None:
@@ -108,8 +113,20 @@ def sealed(ds: Dataset, round_: Round, model: Model, form: Form, *, image: str |
         sop_instance_uid=str(uid),
         series_instance_uid=str(ds.SeriesInstanceUID),
         referenced_sop_instance_uid=image,
+        codes=coding_of(ds),
         data=prologue.getvalue() + before + _encoded(named) + behind,
     )
+
+
+def in_older_codes(one: ResultObject, round_: Round, model: Model) -> ResultObject:
+    """The same object with the older codes, in a series of their own; itself when it has no code to change."""
+    if one.codes is not Codes.SCT:
+        return one
+    ds = dcmread(BytesIO(one.data))
+    use_older_codes(ds)
+    ds.SeriesInstanceUID = UID(series_uid(round_, one.form, Codes.SRT))
+    ds.SeriesNumber = series_number(round_, one.form, Codes.SRT)
+    return sealed(ds, round_, model, one.form, image=one.referenced_sop_instance_uid)
 
 
 def _encoded(ds: Dataset) -> bytes:

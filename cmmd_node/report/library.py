@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
@@ -10,6 +10,7 @@ from pydicom.sr.coding import Code
 from cmmd_node.facts import Laterality, View, ViewPosition
 from cmmd_node.report import codes, header
 from cmmd_node.report.content import Item, Relation, code, date, image, num, text, time
+from cmmd_node.report.srt import current_code
 
 _ACQ = Relation.HAS_ACQ_CONTEXT
 
@@ -20,40 +21,42 @@ _SIDE = {
     "B": Code("63762007", "SCT", "Both breasts"),
 }
 
-#: CID 4014, by the code in SNOMED CT and the one that older devices write
-_VIEW = {
-    "R-10224": Code("399260004", "SCT", "medial-lateral"),
-    "R-10226": Code("399368009", "SCT", "medio-lateral oblique"),
-    "R-10228": Code("399352003", "SCT", "latero-medial"),
-    "R-10230": Code("399099002", "SCT", "latero-medial oblique"),
-    "R-10242": Code("399162004", "SCT", "cranio-caudal"),
-    "R-10244": Code("399196006", "SCT", "caudo-cranial"),
-    "R-102D0": Code("399188001", "SCT", "superolateral to inferomedial oblique"),
-    "R-40AAA": Code("441555000", "SCT", "inferomedial to superolateral oblique"),
-    "R-1024A": Code("399192008", "SCT", "cranio-caudal exaggerated laterally"),
-    "R-1024B": Code("399101009", "SCT", "cranio-caudal exaggerated medially"),
-    "G-8310": Code("127457009", "SCT", "tissue specimen from breast"),
-}
+_CC = Code("399162004", "SCT", "cranio-caudal")
+_MLO = Code("399368009", "SCT", "medio-lateral oblique")
+_POSITION = {ViewPosition.CC: _CC, ViewPosition.MLO: _MLO}
 
-#: CID 4015, likewise
-_MODIFIER = {
-    "R-102D2": Code("399161006", "SCT", "Cleavage"),
-    "R-102D1": Code("399011000", "SCT", "Axillary Tail"),
-    "R-102D3": Code("399197002", "SCT", "Rolled Lateral"),
-    "R-102D4": Code("399226006", "SCT", "Rolled Medial"),
-    "R-102CA": Code("414493004", "SCT", "Rolled Inferior"),
-    "R-102C9": Code("415670009", "SCT", "Rolled Superior"),
-    "R-102D5": Code("399209000", "SCT", "Implant Displaced"),
-    "R-102D6": Code("399163009", "SCT", "Magnification"),
-    "R-102D7": Code("399055006", "SCT", "Spot Compression"),
-    "R-102C2": Code("399110001", "SCT", "tangential"),
-    "R-40AB3": Code("442581004", "SCT", "Nipple in profile"),
-    "P2-00161": Code("441752004", "SCT", "Anterior compression"),
-    "R-40ABE": Code("442593008", "SCT", "Infra-mammary fold"),
-    "R-40AB2": Code("442580003", "SCT", "Axillary tissue"),
-}
+#: CID 4014
+_VIEW = (
+    Code("399260004", "SCT", "medial-lateral"),
+    _MLO,
+    Code("399352003", "SCT", "latero-medial"),
+    Code("399099002", "SCT", "latero-medial oblique"),
+    _CC,
+    Code("399196006", "SCT", "caudo-cranial"),
+    Code("399188001", "SCT", "superolateral to inferomedial oblique"),
+    Code("441555000", "SCT", "inferomedial to superolateral oblique"),
+    Code("399192008", "SCT", "cranio-caudal exaggerated laterally"),
+    Code("399101009", "SCT", "cranio-caudal exaggerated medially"),
+    Code("127457009", "SCT", "tissue specimen from breast"),
+)
 
-_POSITION = {ViewPosition.CC: _VIEW["R-10242"], ViewPosition.MLO: _VIEW["R-10226"]}
+#: CID 4015
+_MODIFIER = (
+    Code("399161006", "SCT", "Cleavage"),
+    Code("399011000", "SCT", "Axillary Tail"),
+    Code("399197002", "SCT", "Rolled Lateral"),
+    Code("399226006", "SCT", "Rolled Medial"),
+    Code("414493004", "SCT", "Rolled Inferior"),
+    Code("415670009", "SCT", "Rolled Superior"),
+    Code("399209000", "SCT", "Implant Displaced"),
+    Code("399163009", "SCT", "Magnification"),
+    Code("399055006", "SCT", "Spot Compression"),
+    Code("399110001", "SCT", "tangential"),
+    Code("442581004", "SCT", "Nipple in profile"),
+    Code("441752004", "SCT", "Anterior compression"),
+    Code("442593008", "SCT", "Infra-mammary fold"),
+    Code("442580003", "SCT", "Axillary tissue"),
+)
 
 
 def image_entry(ds: Dataset, view: View | None) -> Item:
@@ -95,11 +98,9 @@ def _view(ds: Dataset, known: ViewPosition | None) -> Iterator[Item]:
         yield code(_ACQ, codes.IMAGE_VIEW, _POSITION[known])  # row 3
 
 
-def _member(value_set: dict[str, Code], found: Code) -> Code | None:
-    if found.scheme_designator in {"SRT", "SNM3"}:
-        return value_set.get(found.value)
-    current = (code for code in value_set.values() if code.value == found.value)
-    return next(current, None) if found.scheme_designator == "SCT" else None
+def _member(value_set: Iterable[Code], found: Code) -> Code | None:
+    current = current_code(found.value, found.scheme_designator)
+    return next((code for code in value_set if (code.value, code.scheme_designator) == current), None)
 
 
 def _orientation(ds: Dataset) -> Iterator[Item]:

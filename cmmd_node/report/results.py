@@ -12,10 +12,10 @@ import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from cmmd_node.facts import USUAL_FORMS, Form, Model, Round, StudyResult, ViewStatus
+from cmmd_node.facts import USUAL_FORMS, Codes, Form, Model, Round, StudyResult, ViewStatus
 from cmmd_node.report.cad_sr import mammography_cad_sr
 from cmmd_node.report.check import require_valid
-from cmmd_node.report.envelope import ResultObject
+from cmmd_node.report.envelope import ResultObject, in_older_codes
 from cmmd_node.report.header import identity
 from cmmd_node.report.measurement_report import measurement_report
 from cmmd_node.report.presentation import presentation_state
@@ -38,6 +38,7 @@ def write_results(
     round_: Round,
     *,
     forms: Collection[Form] = USUAL_FORMS,
+    codes: Codes = Codes.SCT,
     pixels: Callable[[str], npt.NDArray[np.float32]] | None = None,
 ) -> list[ResultObject]:
     """Write the results of one round: one CAD SR whatever the outcome, and what else is wanted of it.
@@ -52,6 +53,8 @@ def write_results(
         Headers of all images of the study, also of those that were not analysed; pixels are not needed.
     forms
         What to write besides the CAD SR, which is the answer and always there.
+    codes
+        What the concepts are written with, as far as they have both codes.
     pixels
         Gives the brightness of the image with a SOP Instance UID, 0 to 1 as it is stored; asked for secondary captures
         of images with findings only, which need it.
@@ -101,6 +104,8 @@ def write_results(
     analysed = [headers[view.sop_instance_uid] for view in result.views if view.status is ViewStatus.ANALYSED]
     if Form.TID1500 in forms and analysed:
         objects.append(measurement_report(result, analysed, patient_and_study, round_))
+    if codes is Codes.SRT:
+        objects = [in_older_codes(written, round_, result.model) for written in objects]
     for written in objects:
         require_valid(dcmread(BytesIO(written.data)), images=list(headers.values()))
     return objects

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from cmmd_node import __version__
-from cmmd_node.facts import Finding, Form, Kind, Mark, Model, Round, View
+from cmmd_node.facts import Codes, Finding, Form, Kind, Mark, Model, Round, View
 
 _WORDS = {Kind.MASS: "mass", Kind.CALCIFICATION_CLUSTER: "calcification cluster"}
 
@@ -39,8 +39,11 @@ def derived_uid(label: str, **parts: object) -> str:
     return f"2.25.{number}"
 
 
-def series_uid(round_: Round, form: Form) -> str:
-    """Series Instance UID of all objects of one form in one round; a series holds one modality and one equipment."""
+def series_uid(round_: Round, form: Form, codes: Codes = Codes.SCT) -> str:
+    """Series Instance UID of all objects of one form, with the same codes, in one round.
+
+    A series holds one modality and one equipment, and nothing twice.
+    """
     return derived_uid(
         "series",
         node=round_.node_uid,
@@ -48,6 +51,7 @@ def series_uid(round_: Round, form: Form) -> str:
         round=round_.number,
         software=__version__,
         form=form.value,
+        codes=codes.value,
     )
 
 

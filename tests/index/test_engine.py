@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import column, insert, select, table
 
 from cmmd_node.errors import StartRefused
 from cmmd_node.index import Index, open_index
 from cmmd_node.index.identity import node_uid
-from cmmd_node.index.tables import heartbeat, metadata
+from cmmd_node.index.tables import heartbeat, metadata, result
 from cmmd_node.settings import Settings
 
 
@@ -28,8 +29,22 @@ def test_migrations_make_the_tables_that_the_code_knows(index: Index) -> None:
 def test_opening_twice_changes_nothing(settings: Settings, index: Index) -> None:
     again = open_index(settings)
     with again.read() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "0001"
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "0002"
     again.close()
+
+
+def test_results_of_the_first_route_are_known_by_their_codes(settings: Settings, index: Index) -> None:
+    values = dict.fromkeys(("study_instance_uid", "series_instance_uid", "sop_class_uid", "path", "digest"), "1")
+    with index.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE result DROP COLUMN codes")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+        for form in ("cad-sr", "gsps"):
+            row = values | {"sop_instance_uid": form, "form": form, "number": 1, "size_bytes": 1}
+            connection.execute(insert(table("result", *map(column, row))).values(row))
+    open_index(settings).close()
+    with index.read() as connection:
+        known = connection.execute(select(result.c.form, result.c.codes).order_by(result.c.form)).all()
+    assert known == [("cad-sr", "sct"), ("gsps", None)]
 
 
 def test_processes_that_start_together_migrate_once(settings: Settings) -> None:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from cmmd_node.facts import (
+    Codes,
     Finding,
     Form,
     Kind,
@@ -64,6 +65,7 @@ def result(number: int) -> rounds.WrittenResult:
         sop_class_uid="1.2.840.10008.5.1.4.1.1.88.50",
         series_instance_uid=f"2.25.{number}0",
         form=Form.CAD_SR,
+        codes=Codes.SCT,
         path=f"results/{number}.dcm",
         size_bytes=1,
         digest="d",
@@ -219,15 +221,15 @@ def test_a_delivery_is_made_once_and_sent_again_when_dead(index: Index) -> None:
         (known,) = status.deliveries(connection)
         delivery = deliveries.find_delivery(connection, known["id"])
         assert delivery is not None
-        assert [parcel.path for parcel in deliveries.unanswered_parcels(connection, delivery, list(Form))] == [
-            "results/1.dcm"
-        ]
+        assert [
+            parcel.path for parcel in deliveries.unanswered_parcels(connection, delivery, list(Form), Codes.SCT)
+        ] == ["results/1.dcm"]
     with index.write() as connection:
         assert not deliveries.retry_delivery(connection, client, delivery.id, give_up_ms=0)
         deliveries.record_parcel(connection, delivery.id, "2.25.1", stored=False)
         deliveries.record_attempt(connection, delivery.id, DeliveryState.DEAD, "refused")
     with index.read() as connection:
-        assert deliveries.unanswered_parcels(connection, delivery, list(Form)) == ()
+        assert deliveries.unanswered_parcels(connection, delivery, list(Form), Codes.SCT) == ()
         assert deliveries.dead_deliveries(connection) == (delivery.id,)
         assert deliveries.refused_parcels(connection, delivery.id) == 1
     with index.write() as connection:
@@ -236,8 +238,8 @@ def test_a_delivery_is_made_once_and_sent_again_when_dead(index: Index) -> None:
         again = deliveries.find_delivery(connection, delivery.id)
         assert again is not None
         assert (again.state, again.turn) == (DeliveryState.WAITING, 2)
-        assert len(deliveries.unanswered_parcels(connection, again, list(Form))) == 1
-        assert deliveries.unanswered_parcels(connection, again, [Form.SEG]) == ()
+        assert len(deliveries.unanswered_parcels(connection, again, list(Form), Codes.SCT)) == 1
+        assert deliveries.unanswered_parcels(connection, again, [Form.SEG], Codes.SCT) == ()
 
 
 def test_the_cad_sr_is_sent_last(index: Index) -> None:
@@ -251,6 +253,33 @@ def test_the_cad_sr_is_sent_last(index: Index) -> None:
         (known,) = status.deliveries(connection)
         delivery = deliveries.find_delivery(connection, known["id"])
         assert delivery is not None
-        parcels = deliveries.unanswered_parcels(connection, delivery, list(Form))
+        parcels = deliveries.unanswered_parcels(connection, delivery, list(Form), Codes.SCT)
     assert len(parcels) == len(Form)
     assert parcels[-1].path == written[0].path
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted", "sent"),
+    [
+        ((Codes.SCT, Codes.SRT, None), Codes.SRT, ["results/2.dcm", "results/3.dcm"]),
+        ((Codes.SCT, Codes.SRT, None), Codes.SCT, ["results/1.dcm", "results/3.dcm"]),
+        ((Codes.SCT, Codes.SCT, None), Codes.SRT, ["results/1.dcm", "results/2.dcm", "results/3.dcm"]),
+        ((None, None, None), Codes.SRT, ["results/1.dcm", "results/2.dcm", "results/3.dcm"]),
+    ],
+    ids=["older codes", "today's codes", "settings changed since", "no codes"],
+)
+def test_a_peer_gets_the_codes_that_it_knows(
+    index: Index, written: tuple[Codes | None, ...], wanted: Codes, sent: list[str]
+) -> None:
+    arrive(index, "1")
+    close(index, 1)
+    results = [replace(result(number), codes=codes) for number, codes in enumerate(written, start=1)]
+    with index.write() as connection:
+        rounds.record_answer(connection, STUDY, 1, Outcome.FINDINGS, results)
+        deliveries.create_delivery(connection, index.client(), STUDY, 1, "pacs", give_up_ms=now_ms() + 1000)
+    with index.read() as connection:
+        (known,) = status.deliveries(connection)
+        delivery = deliveries.find_delivery(connection, known["id"])
+        assert delivery is not None
+        parcels = deliveries.unanswered_parcels(connection, delivery, list(Form), wanted)
+    assert sorted(parcel.path for parcel in parcels) == sent

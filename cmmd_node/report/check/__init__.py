@@ -1,8 +1,9 @@
 """Our own check of outgoing objects: nothing leaves that it finds a fault with.
 
 The rules stand in tables of their own, apart from the codes that the writers use; both read a peer's header with
-:mod:`cmmd_node.report.header`. It is stricter than the standard where our objects never use a freedom, such as a code
-outside an extensible value set: such a fault is :attr:`Fault.ours`, and none of another vendor's object.
+:mod:`cmmd_node.report.header` and older codes with :mod:`cmmd_node.report.srt`. It is stricter than the standard where
+our objects never use a freedom, such as a code outside an extensible value set: such a fault is :attr:`Fault.ours`, and
+none of another vendor's object.
 """
 
 from __future__ import annotations

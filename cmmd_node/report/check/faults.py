@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 
-from cmmd_node.report.check.value_sets import RETIRED
+from cmmd_node.report.srt import current_code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +98,7 @@ def code_key(ds: Dataset, keyword: str) -> CodeKey:
     items = ds.get(keyword)
     if not items:
         return "", ""
-    value, scheme = str(items[0].get("CodeValue", "")), str(items[0].get("CodingSchemeDesignator", ""))
-    if scheme in {"SRT", "SNM3"} and value in RETIRED:
-        return RETIRED[value], "SCT"
-    return value, scheme
+    return current_code(str(items[0].get("CodeValue", "")), str(items[0].get("CodingSchemeDesignator", "")))
 
 
 def code_meaning(ds: Dataset, keyword: str) -> str:
