@@ -48,7 +48,7 @@ from cmmd_node.errors import (
 )
 from cmmd_node.receive.admission import Admission, Rejection, local_limit_exceeded, temporary_congestion
 from cmmd_node.receive.inbox import Inbox
-from cmmd_node.receive.transport import Server, SpooledDataSet, SpoolingProvider
+from cmmd_node.receive.transport import Server, SpooledDataSet
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
@@ -133,7 +133,6 @@ class Receiver:
                 (evt.EVT_ACCEPTED, _accepted),
                 (evt.EVT_C_ECHO, _echo),
                 (evt.EVT_C_STORE, self._store),
-                (evt.EVT_CONN_CLOSE, _closed),
             ],
             inbox=inbox,
             settings=settings.receive,
@@ -226,12 +225,6 @@ def _echo(_event: Event) -> int:
 def _accepted(event: Event) -> None:
     event.assoc.dul.socket.established()
     logger.info("association from %r at %s", event.assoc.requestor.ae_title, event.assoc.requestor.address_info.address)
-
-
-def _closed(event: Event) -> None:
-    provider = event.assoc.dimse
-    if isinstance(provider, SpoolingProvider):
-        provider.discard()
 
 
 def _only_echoes(request: Any) -> bool:

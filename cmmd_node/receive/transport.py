@@ -176,11 +176,7 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         self.msg_queue.look()
 
     def end(self) -> None:
-        """The upper layer has ended."""
-        self.msg_queue.look(over=True)
-
-    def discard(self) -> None:
-        """Drop every object that was not answered; the association is over."""
+        """The connection is over: drop every object that was not answered."""
         waiting = [self.message.data_set] if self.message is not None else []
         while True:
             try:
@@ -191,6 +187,7 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         for data_set in waiting:
             if isinstance(data_set, SpooledDataSet):
                 data_set.discard()
+        self.msg_queue.look(over=True)
 
 
 class Handler(RequestHandler):  # type: ignore[misc]

@@ -23,6 +23,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
@@ -179,6 +180,9 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
         """Run until the association is over, and tell it so."""
         try:
             super().run_reactor()
+        except InvalidEventError as error:
+            # What we were about to send came too late, since the peer went away or broke the protocol meanwhile.
+            logger.warning("%r is gone: %s", self.assoc.requestor.ae_title, error)
         finally:
             self.assoc.dimse.end()
             with self._wake_lock:

@@ -7,15 +7,23 @@ import struct
 
 _IMPLICIT = "1.2.840.10008.1.2"
 _EXPLICIT = "1.2.840.10008.1.2.1"
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_RLE = "1.2.840.10008.1.2.5"
 _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
 MAMMOGRAPHY = "1.2.840.10008.5.1.4.1.1.1.2"
 
-CONTEXTS = {1: (VERIFICATION, _IMPLICIT), 3: (MAMMOGRAPHY, _EXPLICIT)}
+CONTEXTS = {
+    1: (VERIFICATION, _IMPLICIT),
+    3: (MAMMOGRAPHY, _EXPLICIT),
+    5: (MAMMOGRAPHY, _IMPLICIT),
+    7: (MAMMOGRAPHY, _BIG_ENDIAN),
+    9: (MAMMOGRAPHY, _RLE),
+}
 
 
 def associate_rq(*, calling: str = "RAW", called: str = "CMMD_NODE") -> bytes:
-    """An A-ASSOCIATE-RQ with Verification as context 1 and mammograms, Explicit VR Little Endian, as context 3."""
+    """An A-ASSOCIATE-RQ that proposes `CONTEXTS`."""
     items = _item(0x10, _APPLICATION_CONTEXT.encode())
     for context_id, (abstract, transfer) in CONTEXTS.items():
         content = bytes([context_id, 0, 0, 0]) + _item(0x30, abstract.encode()) + _item(0x40, transfer.encode())
@@ -76,7 +84,7 @@ class RawPeer:
         """The status in the next message."""
         kind, body = self.receive()
         assert kind == 0x04, f"PDU type {kind:02X}, not P-DATA-TF"
-        return _status(body[6:])
+        return status_of(body[6:])[0]
 
     def release(self) -> None:
         """End the association as one should; fails when the receiver does not."""
@@ -128,11 +136,13 @@ def _ui(uid: str) -> bytes:
     return uid.encode() + b"\0" * (len(uid.encode()) % 2)
 
 
-def _status(command: bytes) -> int:
+def status_of(command: bytes) -> tuple[int, str]:
+    """Status and Affected SOP Instance UID of a response's command set."""
+    elements = {}
     position = 0
     while position < len(command):
         _, element, length = struct.unpack_from("<HHI", command, position)
-        if element == 0x0900:
-            return int(struct.unpack_from("<H", command, position + 8)[0])
+        elements[element] = command[position + 8 : position + 8 + length]
         position += 8 + length
-    raise AssertionError("the response has no status")
+    assert 0x0900 in elements, "the response has no status"
+    return int(struct.unpack("<H", elements[0x0900])[0]), elements.get(0x1000, b"").rstrip(b"\0").decode()
