@@ -176,6 +176,12 @@ def write_manifest(path: Path, images: Iterable[LabelledImage]) -> None:
             )
 
 
+def circle_outline(column: float, row: float, radius: float) -> tuple[PointCR, ...]:
+    """A circle as a polygon of 180 corners."""
+    angles = [2.0 * math.pi * corner / _CIRCLE_CORNERS for corner in range(_CIRCLE_CORNERS)]
+    return tuple((column + radius * math.cos(a), row + radius * math.sin(a)) for a in angles)
+
+
 def _check_columns(path: Path, found: Iterable[str]) -> None:
     missing = [name for name in NEEDED if name not in found]
     if missing:
@@ -294,8 +300,7 @@ def _circle(values: Any) -> tuple[PointCR, ...]:
     column, row, radius = map(float, values)
     if not radius > 0.0:
         raise ValueError("empty")
-    angles = [2.0 * math.pi * corner / _CIRCLE_CORNERS for corner in range(_CIRCLE_CORNERS)]
-    return tuple((column + radius * math.cos(a), row + radius * math.sin(a)) for a in angles)
+    return circle_outline(column, row, radius)
 
 
 def _lesion_json(lesion: Lesion) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 ``python -m tests.bench.froc [--mini-mias DIR] [--phantoms N] [--processes N]``
 
-A lesion is found when the centre of a mark of its kind lies within it: within the circle in mini-MIAS, within the true
-outline in phantoms. All marks in a lesion count as one; a mark in no lesion of its kind is false, also when it lies in
-something that is not counted, such as a calcification circle. The first column counts false marks over the images that
-hold the lesions, the second over images without any: NORM images of mini-MIAS, phantoms drawn as normal. Both are false
-marks per image; the first is the primary one. mini-MIAS only measures: nothing that ships was fitted on it.
+The hit rule is that of `cmmd_node/train/froc.py`, whose code this uses; outlines are the circles of mini-MIAS and the
+true outlines of phantoms. The first column counts false marks over the images that hold the lesions, the second over
+images without any: NORM images of mini-MIAS, phantoms drawn as normal. Both are false marks per image; the first is the
+primary one. mini-MIAS only measures: nothing that ships was fitted on it.
 """
 
 from __future__ import annotations
@@ -23,10 +22,11 @@ import numpy as np
 from PIL import Image
 
 from cmmd_node.cad import ClassicalDetector
-from cmmd_node.facts import Kind, Laterality, PointCR, Spacing, View, ViewPosition
+from cmmd_node.facts import Kind, Laterality, Spacing, View, ViewPosition
 from cmmd_node.phantom import make_exam
+from cmmd_node.train.froc import RATES, Froc, MarkedImage, score_marks
+from cmmd_node.train.manifest import Lesion, circle_outline
 
-RATES = (0.5, 1.0, 2.0, 4.0)
 MINI_MIAS = Path(__file__).parents[3] / "shared" / "data" / "mini-mias"
 MINI_MIAS_MASSES = ("CIRC", "SPIC", "MISC")
 MINI_MIAS_LESIONS = 58
@@ -35,54 +35,23 @@ FIRST_SEED = 500_000
 
 
 @dataclass(frozen=True)
-class Lesion:
-    """What is to be found."""
-
-    kind: Kind
-    outline_cr: tuple[PointCR, ...]
-
-    def holds(self, point_cr: PointCR) -> bool:
-        """Whether a point is inside (even-odd rule)."""
-        x, y = point_cr
-        inside = False
-        for (x0, y0), (x1, y1) in zip(self.outline_cr, self.outline_cr[1:] + self.outline_cr[:1], strict=True):
-            if (y0 > y) != (y1 > y) and x < x0 + (y - y0) * (x1 - x0) / (y1 - y0):
-                inside = not inside
-        return inside
-
-
-@dataclass(frozen=True)
 class Reading:
     """What the detector said of one image."""
 
-    normal: bool
-    found: tuple[tuple[Kind, float], ...]
-    """Of each lesion: its kind, and the highest suspicion of a mark in it; 0 if there is none."""
-    false: tuple[tuple[Kind, float], ...]
-    """Of each false mark: its kind and suspicion."""
+    marked: MarkedImage
     seconds: float
 
 
-def read(pixels: np.ndarray, view: View, spacing: Spacing, lesions: tuple[Lesion, ...], normal: bool) -> Reading:
+def read(pixels: np.ndarray, view: View, spacing: Spacing, lesions: tuple[Lesion, ...]) -> Reading:
     detector = ClassicalDetector()
     scaled = pixels.astype(np.float32) / np.float32(255.0)
     start = time.perf_counter()
     marks = detector.marks(scaled, view=view, spacing=spacing, threshold=0.0)
-    seconds = time.perf_counter() - start
-    inside = [[mark.kind is lesion.kind and lesion.holds(mark.center_cr) for lesion in lesions] for mark in marks]
-    return Reading(
-        normal=normal,
-        found=tuple(
-            (lesion.kind, max((m.suspicion for m, hits in zip(marks, inside, strict=True) if hits[i]), default=0.0))
-            for i, lesion in enumerate(lesions)
-        ),
-        false=tuple((m.kind, m.suspicion) for m, hits in zip(marks, inside, strict=True) if not any(hits)),
-        seconds=seconds,
-    )
+    return Reading(marked=score_marks(marks, lesions), seconds=time.perf_counter() - start)
 
 
-def mini_mias_tasks(folder: Path) -> list[tuple[Path, tuple[Lesion, ...], bool]]:
-    """Image, circles of masses, and whether it is NORM; only images with such circles and NORM ones."""
+def mini_mias_tasks(folder: Path) -> list[tuple[Path, tuple[Lesion, ...]]]:
+    """Image and circles of masses; only images with such circles and NORM ones."""
     circles: dict[str, list[Lesion]] = {}
     normal = set()
     for line in (folder / "Info.txt").read_text(errors="replace").splitlines():
@@ -92,26 +61,22 @@ def mini_mias_tasks(folder: Path) -> list[tuple[Path, tuple[Lesion, ...], bool]]
                 normal.add(words[0])
             elif words[2] in MINI_MIAS_MASSES and len(words) >= 7 and all(w.isdigit() for w in words[4:7]):
                 x, y, radius = (int(word) for word in words[4:7])
-                circles.setdefault(words[0], []).append(Lesion(Kind.MASS, _circle(x + 0.5, 1023 - y + 0.5, radius)))
+                outline = circle_outline(x + 0.5, 1023 - y + 0.5, radius)
+                circles.setdefault(words[0], []).append(Lesion(kind=Kind.MASS, outline_cr=outline))
     if sum(map(len, circles.values())) != MINI_MIAS_LESIONS:
         raise SystemExit(f"{folder}: {sum(map(len, circles.values()))} circles, {MINI_MIAS_LESIONS} are wanted")
     return [
-        (path, tuple(circles.get(path.stem, ())), path.stem in normal)
+        (path, tuple(circles.get(path.stem, ())))
         for path in sorted((folder / "images").glob("mdb*.jpg"))
         if path.stem in circles or path.stem in normal
     ]
 
 
-def _circle(column: float, row: float, radius: float) -> tuple[PointCR, ...]:
-    angles = np.linspace(0.0, 2.0 * np.pi, 180, endpoint=False)
-    return tuple((column + radius * float(np.cos(a)), row + radius * float(np.sin(a))) for a in angles)
-
-
-def read_mini_mias(task: tuple[Path, tuple[Lesion, ...], bool]) -> list[Reading]:
-    path, lesions, normal = task
+def read_mini_mias(task: tuple[Path, tuple[Lesion, ...]]) -> list[Reading]:
+    path, lesions = task
     side = Laterality.LEFT if int(path.stem[3:]) % 2 == 0 else Laterality.RIGHT
     pixels = np.asarray(Image.open(path).convert("L"))
-    return [read(pixels, View(side, ViewPosition.MLO), Spacing(row_mm=0.2, column_mm=0.2), lesions, normal)]
+    return [read(pixels, View(side, ViewPosition.MLO), Spacing(row_mm=0.2, column_mm=0.2), lesions)]
 
 
 def read_phantom(task: tuple[int, bool]) -> list[Reading]:
@@ -119,39 +84,36 @@ def read_phantom(task: tuple[int, bool]) -> list[Reading]:
     spacing = Spacing(row_mm=0.094090909, column_mm=0.094090909)
     readings = []
     for view in make_exam(seed, abnormal=abnormal).views:
-        lesions = tuple(Lesion(truth.kind, truth.outline_cr) for truth in view.truths)
-        readings.append(read(view.pixels, view.view, spacing, lesions, not abnormal))
+        lesions = tuple(Lesion(kind=truth.kind, outline_cr=truth.outline_cr) for truth in view.truths)
+        if lesions or not abnormal:  # the other breast of an abnormal exam counts neither way
+            readings.append(read(view.pixels, view.view, spacing, lesions))
     return readings
 
 
 def table(title: str, kind: Kind, readings: Iterable[Reading]) -> str:
     """Sensitivity at each rate of false marks, and at the default threshold."""
-    readings = list(readings)
-    with_lesions = [r for r in readings if any(k is kind for k, _ in r.found)]
-    normal = [r for r in readings if r.normal]
-    scores = np.array([s for r in with_lesions for k, s in r.found if k is kind])
-    lines = [f"{title}: {len(scores)} lesions in {len(with_lesions)} images; {len(normal)} normal images"]
-    lines.append("  false marks per image | over images with lesions | over normal images")
-    groups = {name: _false_scores(kind, group) for name, group in (("lesions", with_lesions), ("normal", normal))}
-    for rate in RATES:
-        cells = []
-        for name, group in (("lesions", with_lesions), ("normal", normal)):
-            allowed = int(rate * len(group))
-            false = groups[name]
-            least = false[allowed] if allowed < len(false) else 0.0
-            cells.append(f"{np.mean(scores > least):.3f} (> {least:.3f})" if len(scores) and group else "-")
-        lines.append(f"  {rate:21.1f} | {cells[0]:>24} | {cells[1]:>18}")
-    usual = ClassicalDetector.threshold
-    rates = [
-        f"{(groups[n] >= usual).sum() / max(len(g), 1):.2f}" for n, g in (("lesions", with_lesions), ("normal", normal))
+    images = [reading.marked for reading in readings]
+    over_lesions, over_normal = Froc(images, kind), Froc(images, kind, over_normal=True)
+    curves = (over_lesions, over_normal)
+    counts = f"{over_lesions.lesions} lesions in {over_lesions.images} images"
+    lines = [
+        f"{title}: {counts}; {over_normal.images_counted} normal images",
+        "  false marks per image | over images with lesions | over normal images",
     ]
-    share = np.mean(scores >= usual) if len(scores) else float("nan")
-    lines.append(f"  default threshold {usual}: {share:.3f} found at {rates[0]} / {rates[1]} false marks per image")
+    for rate in RATES:
+        cells = [
+            f"{curve.sensitivity(rate):.3f} (> {curve.least_suspicion(rate):.3f})"
+            if curve.lesions and curve.images_counted
+            else "-"
+            for curve in curves
+        ]
+        lines.append(f"  {rate:21.2f} | {cells[0]:>24} | {cells[1]:>18}")
+    usual = ClassicalDetector.threshold
+    (share, rate), (_, rate_normal) = (curve.at_suspicion(usual) for curve in curves)
+    lines.append(
+        f"  default threshold {usual}: {share:.3f} found at {rate:.2f} / {rate_normal:.2f} false marks per image"
+    )
     return "\n".join(lines)
-
-
-def _false_scores(kind: Kind, readings: Iterable[Reading]) -> np.ndarray:
-    return np.sort([s for r in readings for k, s in r.false if k is kind])[::-1]
 
 
 def _all_readings(function: object, tasks: list[object], processes: int) -> Iterator[Reading]:
