@@ -1,6 +1,6 @@
 """Opening the index: one engine for our tables and DBOS's, with the durability that a C-STORE success rests on.
 
-What differs between SQLite and PostgreSQL is here and nowhere else.
+What differs between SQLite and PostgreSQL is here, SQLite's log in `wal`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -9,24 +9,23 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from dbos import DBOS, DBOSClient
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cmmd_node.errors import StartRefused
+from cmmd_node.index.wal import checkpoint_lock, use_wal
 from cmmd_node.settings import Settings
 
 APPLICATION = "cmmd-node"
 #: The schema that DBOS keeps its tables in on PostgreSQL; SQLite has none.
 DBOS_SCHEMA = "dbos"
-#: Releases of SQLite before this one can corrupt a WAL that several processes write (its 3.51.3 release note).
-SQLITE_WITH_SAFE_WAL = (3, 51, 3)
 _MIGRATION_LOCK = 0x436D6D64  # any number, the same in every process
 
 
@@ -92,7 +91,9 @@ def open_index(settings: Settings) -> Index:
                 # Its own connections, so only the lock is shared: two processes must not migrate DBOS at once.
                 DBOS.migrate(_dbos_url(settings), schema=DBOS_SCHEMA)
         if index.is_sqlite:
-            DBOS.migrate(_dbos_url(settings), schema=DBOS_SCHEMA)
+            # DBOS migrates on a connection of its own, which checkpoints after it has committed.
+            with checkpoint_lock(Path(index.engine.url.database or ""), wait=True):
+                DBOS.migrate(_dbos_url(settings), schema=DBOS_SCHEMA)
     except (DBAPIError, sqlite3.Error) as error:
         index.close()
         raise StartRefused(f"the index cannot be used: {str(getattr(error, 'orig', error)).splitlines()[0]}") from error
@@ -113,18 +114,7 @@ def _create_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)
     engine = create_engine(url, pool_size=20, max_overflow=20)
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
-        connection.isolation_level = "IMMEDIATE"
-        connection.execute("PRAGMA busy_timeout=30000")
-        connection.execute("PRAGMA foreign_keys=ON")
-        # With FULL, the journal whose header is zeroed at commit is synced too: a power cut brings no commit back. It
-        # keeps its blocks, so a sync need not wait for the file system's own journal.
-        journal = "WAL" if sqlite3.sqlite_version_info >= SQLITE_WITH_SAFE_WAL else "PERSIST"
-        connection.execute(f"PRAGMA journal_mode={journal}")
-        connection.execute("PRAGMA synchronous=FULL")
-
+    use_wal(engine)
     return engine
 
 
@@ -134,8 +124,10 @@ def _check_durability(index: Index) -> None:
         if index.is_sqlite:
             synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
             journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
-            if synchronous < 2 or journal in {"off", "memory"}:
-                raise StartRefused(f"SQLite runs with synchronous={synchronous}, journal_mode={journal}: not durable")
+            by_itself = connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar_one()
+            if synchronous < 2 or journal != "wal" or by_itself != 0:
+                found = f"synchronous={synchronous}, journal_mode={journal}, wal_autocheckpoint={by_itself}"
+                raise StartRefused(f"SQLite runs with {found}: an acknowledged image could be lost")
         else:
             for name in ("synchronous_commit", "fsync"):
                 value = connection.exec_driver_sql(f"SHOW {name}").scalar_one()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from pathlib import Path
 
@@ -98,8 +97,7 @@ def test_a_commit_on_sqlite_is_synced(tmp_path: Path) -> None:
     index = open_index(Settings(node={"data_dir": tmp_path}))
     with index.read() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
-        journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
-    assert journal == ("wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "persist")
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
     index.close()
 
 
