@@ -203,7 +203,7 @@ def check_objects(
     ours: Annotated[bool, typer.Option("--ours", help="Also the rules that only our objects follow.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold any CAD SR or SEG, ours or another's, against the standard: the row and the path of each fault."""
+    """Hold any result object, ours or another's, against the standard: the row and the path of each fault."""
     from cmmd_node.report.check import check_object  # noqa: PLC0415
     from cmmd_node.report.reading import read_object  # noqa: PLC0415
 
@@ -237,7 +237,7 @@ def check_objects(
 
 @app.command("show")
 def show_objects(files: FilesArgument) -> None:
-    """Print a CAD SR or SEG the way a person reads it: model, summary, marks by breast and view, segments."""
+    """Print a result object the way a person reads it: model, summary, marks by breast and view."""
     from cmmd_node.report.reading import read_object, reading  # noqa: PLC0415
 
     problems = []

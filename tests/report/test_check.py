@@ -419,6 +419,19 @@ def test_the_worked_examples_are_judged_by_the_standard_alone(tmp_path: Path) ->
     assert {name for name, faults in found.items() if name.startswith("bad") and not faults} == set()
 
 
+@pytest.mark.shared
+def test_other_forms_of_others_are_judged_by_the_standard_alone(tmp_path: Path) -> None:
+    for script in ("example_mammo_cad_sr.py", "example_results_objects.py"):
+        subprocess.run([sys.executable, SHARED / "tools" / script, tmp_path], check=True, timeout=120)
+    wanted = (*tmp_path.glob("ok-seg-*.dcm"), *tmp_path.glob("ok-sr1500-*3d.dcm"), tmp_path / "ok-gsps.dcm")
+    found = {path.name: [fault for fault in check_object(dcmread(path)) if not fault.ours] for path in wanted}
+    assert len(found) >= 4
+    assert {name: faults for name, faults in found.items() if faults} == {}
+    assert [
+        fault.path for fault in check_object(dcmread(tmp_path / "bad-gsps-no-laterality.dcm")) if not fault.ours
+    ] == ["Laterality"]
+
+
 @pytest.mark.judges
 def test_the_judges_see_what_we_see(tmp_path: Path) -> None:
     path = tmp_path / "mistaken.dcm"

@@ -9,6 +9,7 @@ none of another vendor's object.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -68,13 +69,21 @@ def check_object(ds: Dataset, images: Sequence[Dataset] = ()) -> list[Fault]:
     templates = ds.get("ContentTemplateSequence") or ()
     if [(item.get("MappingResource"), item.get("TemplateIdentifier")) for item in templates] != [("DCMR", identifier)]:
         message = f"the root template is not DCMR {identifier}"
-        faults.append(Fault(rule="PS3.3 C.18.8", path="ContentTemplateSequence", message=message))
+        faults.append(
+            Fault(
+                rule="PS3.3 C.18.8",
+                path="ContentTemplateSequence",
+                message=message,
+                ours=sop_class == Comprehensive3DSRStorage,
+            )
+        )
     root = Node.from_dataset(ds)
-    faults += TemplateCheck(root).faults(identifier)
-    if sop_class == Comprehensive3DSRStorage:
-        return [*faults, *measurement_faults(root, images)]
+    of_rows = TemplateCheck(root).faults(identifier)
+    if sop_class == Comprehensive3DSRStorage:  # of its templates we know the rows that we write
+        return [*faults, *(replace(fault, ours=True) for fault in of_rows), *measurement_faults(root, images)]
     return [
         *faults,
+        *of_rows,
         *tree_faults(root, images),
         *library_faults(root, images),
         *summary_faults(root),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Collection, Iterator, Mapping, Sized
 from typing import Any
 
 from pydicom.datadict import dictionary_VR
@@ -149,7 +149,36 @@ _OURS = {
     "DimensionOrganizationUID",
     "FunctionalGroupPointer",
 }
-#: Type 1 only by the Enhanced General Equipment module, which a CAD SR has not (PS3.3 C.7.5.2).
+#: The same for one class: what only some presentation states draw, what only some pictures tell.
+_OURS_OF_CLASS: Mapping[str, Collection[str]] = {
+    GrayscaleSoftcopyPresentationStateStorage: {
+        "PresentationLUTShape",
+        "GraphicAnnotationSequence",
+        "GraphicLayerSequence",
+        "GraphicObjectSequence",
+        "TextObjectSequence",
+        "GraphicFilled",
+        "AnchorPointAnnotationUnits",
+        "AnchorPoint",
+        "AnchorPointVisibility",
+    },
+    SecondaryCaptureImageStorage: {
+        "ContentDate",
+        "ContentTime",
+        "ImageType",
+        "BurnedInAnnotation",
+        "SeriesNumber",
+        "InstanceNumber",
+        "PlanarConfiguration",
+        "Modality",
+    },
+}
+#: Type 1 only by the Enhanced General Equipment module, which these have not (PS3.3 C.7.5.2).
+_GENERAL_EQUIPMENT = {
+    MammographyCADSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    SecondaryCaptureImageStorage,
+}
 _ENHANCED_EQUIPMENT = {"Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"}
 #: Attributes with more values in the standard than in our objects.
 _OUR_VALUES = {
@@ -260,13 +289,14 @@ _NOTICE = "not a medical device"
 
 def attribute_faults(ds: Dataset) -> Iterator[Fault]:
     """Check attributes of the data set itself, and the form of every value in it."""
+    only_ours = {*_OURS, *_OURS_OF_CLASS.get(ds.SOPClassUID, ())}
     for keyword, kind in {**_COMMON, **_OF_CLASS.get(ds.SOPClassUID, {})}.items():
-        equipment = keyword in _ENHANCED_EQUIPMENT and ds.SOPClassUID == MammographyCADSRStorage
+        equipment = keyword in _ENHANCED_EQUIPMENT and ds.SOPClassUID in _GENERAL_EQUIPMENT
         if keyword not in ds:
-            ours = keyword in _OURS or (equipment and keyword != "Manufacturer")
+            ours = keyword in only_ours or (equipment and keyword != "Manufacturer")
             yield _fault(keyword, f"is missing (type {kind})", ours=ours)
         elif kind == 1 and _is_empty(ds[keyword].value):
-            yield _fault(keyword, "is empty (type 1)", ours=keyword in _OURS or equipment)
+            yield _fault(keyword, "is empty (type 1)", ours=keyword in only_ours or equipment)
     for keyword, allowed in _ENUMERATED.items():
         value = str(ds.get(keyword) or "")
         if value and value not in allowed:
@@ -274,11 +304,11 @@ def attribute_faults(ds: Dataset) -> Iterator[Fault]:
             yield _fault(keyword, message, ours=keyword in _OUR_VALUES)
     modality = _OF_CLASS_VALUE.get(ds.SOPClassUID)
     if modality is not None and ds.get("Modality") != modality:
-        yield _fault("Modality", f"is {ds.get('Modality')!r}, not {modality}")
+        yield _fault("Modality", f"is {ds.get('Modality')!r}, not {modality}", ours="Modality" in only_ours)
     if _NOTICE not in str(ds.get("SeriesDescription", "")):
         yield _fault("SeriesDescription", f"does not say {_NOTICE!r}", ours=True)
     yield from _form_faults(ds)
-    yield from _item_faults(ds)
+    yield from _item_faults(ds, only_ours)
 
 
 def _fault(keyword: str, message: str, *, ours: bool = False) -> Fault:
@@ -289,14 +319,14 @@ def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, Sized) and len(value) == 0)
 
 
-def _item_faults(ds: Dataset) -> Iterator[Fault]:
+def _item_faults(ds: Dataset, only_ours: Collection[str]) -> Iterator[Fault]:
     for element in ds.iterall():
         if element.VR != "SQ":
             continue
         wanted = _CODE if element.keyword.endswith("CodeSequence") else _ITEMS.get(element.keyword, ())
         for keyword in wanted:
             if any(_is_empty(item.get(keyword)) for item in element.value):
-                ours = keyword in _OURS or keyword in _ENHANCED_EQUIPMENT - {"Manufacturer"}
+                ours = keyword in only_ours or keyword in _ENHANCED_EQUIPMENT - {"Manufacturer"}
                 yield _fault(keyword, f"is missing or empty in an item of {element.keyword}", ours=ours)
 
 

@@ -1,18 +1,21 @@
 """A Measurement Report (TID 1500) in a Comprehensive 3D SR: its rows as we write them, and what they refer to.
 
 Narrower than the standard: one observer, which is a device, findings of two kinds, each a closed outline on one image.
+So another's report breaks no rule by other rows; of it, values, coordinates and evidence are judged.
 Row numbers are those of PS3.16; a letter behind them tells apart what stands for one row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from pydicom.dataset import Dataset
 
 from cmmd_node.report.check.faults import Fault, Node
 from cmmd_node.report.check.rows import INCLUDE, Row, Template
 from cmmd_node.report.check.tree import (
+    VALUE_ATTRIBUTE,
     evidence_faults,
     graphic_faults,
     header_size,
@@ -110,19 +113,19 @@ def measurement_faults(root: Node, images: Sequence[Dataset]) -> Iterator[Fault]
     sizes = {str(ds.SOPInstanceUID): header_size(ds) for ds in images}
     library = {referenced_uid(node) for node in nodes if node.parent is not None and node.parent.name == _LIBRARY_GROUP}
     for node in nodes:
-        yield from value_faults(node)
+        yield from (replace(fault, ours=_is_unknown_here(node)) for fault in value_faults(node))
         if node.name == _GROUP and not _is_1410(node):
-            yield _fault(node, "does not say that its template is DCMR 1410", "PS3.3 C.18.8")
+            yield _fault(node, "does not say that its template is DCMR 1410", "PS3.3 C.18.8", ours=True)
         if node.value_type != "SCOORD":
             continue
         yield from graphic_faults(node)
         for uid in map(referenced_uid, node.children):
             yield from size_faults(node, *sizes.get(uid, (None, None)))
             if uid not in library:
-                yield _fault(node, "the image that it is on is not in the Image Library", "TID 1600 row 4")
+                yield _fault(node, "the image that it is on is not in the Image Library", "TID 1600 row 4", ours=True)
     tracking = [str(node.ds.get("UID", "")) for node in nodes if node.name == _TRACKING_UID]
     if len(set(tracking)) != len(tracking):
-        yield _fault(root, "two findings have the same tracking UID", "TID 1410 row 3")
+        yield _fault(root, "two findings have the same tracking UID", "TID 1410 row 3", ours=True)
     yield from evidence_faults(root)
 
 
@@ -131,5 +134,10 @@ def _is_1410(node: Node) -> bool:
     return [(item.get("MappingResource"), item.get("TemplateIdentifier")) for item in templates] == [("DCMR", "1410")]
 
 
-def _fault(node: Node, message: str, rule: str) -> Fault:
-    return Fault(rule=rule, path=node.path, message=message)
+def _is_unknown_here(node: Node) -> bool:
+    """Whether an item is of a kind that a CAD SR cannot have, or leads to another one."""
+    return node.value_type not in VALUE_ATTRIBUTE or node.target is not None
+
+
+def _fault(node: Node, message: str, rule: str, *, ours: bool = False) -> Fault:
+    return Fault(rule=rule, path=node.path, message=message, ours=ours)

@@ -32,7 +32,7 @@ _ALLOWED = {
 }
 _BY_REFERENCE = {"HAS PROPERTIES", "INFERRED FROM", "SELECTED FROM"}
 #: The attribute that holds the value of each value type (PS3.3 C.17.3, C.18).
-_VALUE_ATTRIBUTE = {
+VALUE_ATTRIBUTE = {
     "TEXT": "TextValue",
     "CODE": "ConceptCodeSequence",
     "NUM": "MeasuredValueSequence",
@@ -127,7 +127,7 @@ def _relation_faults(node: Node, items: Mapping[tuple[int, ...], Node]) -> Itera
 
 def value_faults(node: Node) -> Iterator[Fault]:
     """Check that an item has the attributes of its value type."""
-    attribute = _VALUE_ATTRIBUTE.get(node.value_type)
+    attribute = VALUE_ATTRIBUTE.get(node.value_type)
     if attribute is None:
         yield _fault(node, f"value type {node.value_type!r} is not allowed")
     elif not node.ds.get(attribute):
