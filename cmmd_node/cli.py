@@ -113,6 +113,8 @@ def serve(
     supervised: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run the node until it is told to stop."""
+    if role == "receive":
+        _load_no_decoders()
     from cmmd_node.serve import ROLES, run_role, supervise  # noqa: PLC0415
 
     if role not in ("all", *ROLES):
@@ -403,6 +405,12 @@ def check_config(config: ConfigOption = None) -> None:
     """Say whether the configuration can be used."""
     load_settings(config)
     out.print("the configuration can be used")
+
+
+def _load_no_decoders() -> None:
+    """pydicom loads every decoder that it finds when it is imported: 20 MB for a role that decodes nothing."""
+    for name in ("gdcm", "jpeg_ls", "openjpeg", "PIL"):
+        sys.modules[name] = None  # type: ignore[assignment]  # Python's way to say that there is none
 
 
 def _log(role: str, level: int = logging.INFO) -> None:
