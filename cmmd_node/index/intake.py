@@ -4,11 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cmmd_node.index.engine import now_ms
 from cmmd_node.index.tables import RoundState, instance, quarantine, round_, study
+
+# The statements of every image, built once: building one takes longer than SQLite needs to run it.
+_KEPT = select(instance.c.path, instance.c.size_bytes, instance.c.digest).where(
+    instance.c.sop_instance_uid == bindparam("uid")
+)
+_PATIENT = (
+    select(study.c.patient_id, study.c.patient_name, study.c.patient_birth_date)
+    .where(study.c.study_instance_uid == bindparam("uid"))
+    .with_for_update()
+)
+_NEW_STUDY = {
+    "sqlite": sqlite.insert(study).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(study).on_conflict_do_nothing(),
+}
+_JOIN_ROUND = (
+    update(round_)
+    .where(round_.c.study_instance_uid == bindparam("uid"), round_.c.state == RoundState.SETTLING)
+    .values(last_received_ms=bindparam("now"))
+    .returning(round_.c.number)
+)
+_NEW_INSTANCE = insert(instance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +62,7 @@ class KeptInstance:
 
 def kept_instance(connection: Connection, sop_instance_uid: str) -> KeptInstance | None:
     """The instance of that UID, None when there is none."""
-    row = connection.execute(
-        select(instance.c.path, instance.c.size_bytes, instance.c.digest).where(
-            instance.c.sop_instance_uid == sop_instance_uid
-        )
-    ).one_or_none()
+    row = connection.execute(_KEPT, {"uid": sop_instance_uid}).one_or_none()
     return None if row is None else KeptInstance(*row)
 
 
@@ -66,20 +83,21 @@ def record_instance(connection: Connection, new: NewInstance) -> int | None:
     now = now_ms()
     number, opened = _round_of(connection, new, now)
     connection.execute(
-        insert(instance).values(
-            sop_instance_uid=new.sop_instance_uid,
-            study_instance_uid=new.study_instance_uid,
-            series_instance_uid=new.series_instance_uid,
-            sop_class_uid=new.sop_class_uid,
-            transfer_syntax_uid=new.transfer_syntax_uid,
-            patient_id=new.patient_id,
-            path=new.path,
-            size_bytes=new.size_bytes,
-            digest=new.digest,
-            source=new.source,
-            received_ms=now,
-            round_number=number,
-        )
+        _NEW_INSTANCE,
+        {
+            "sop_instance_uid": new.sop_instance_uid,
+            "study_instance_uid": new.study_instance_uid,
+            "series_instance_uid": new.series_instance_uid,
+            "sop_class_uid": new.sop_class_uid,
+            "transfer_syntax_uid": new.transfer_syntax_uid,
+            "patient_id": new.patient_id,
+            "path": new.path,
+            "size_bytes": new.size_bytes,
+            "digest": new.digest,
+            "source": new.source,
+            "received_ms": now,
+            "round_number": number,
+        },
     )
     conflict = _conflict(identity, new)
     if conflict is not None:
@@ -102,12 +120,8 @@ def record_collision(connection: Connection, *, path: str, sop_instance_uid: str
 
 def _round_of(connection: Connection, new: NewInstance, now: int) -> tuple[int, bool]:
     """The number of the round that takes the instance, and whether it had to be opened."""
-    settling = connection.execute(
-        update(round_)
-        .where(round_.c.study_instance_uid == new.study_instance_uid, round_.c.state == RoundState.SETTLING)
-        .values(last_received_ms=now)
-        .returning(round_.c.number)
-    ).scalar_one_or_none()
+    joined = {"uid": new.study_instance_uid, "now": now}
+    settling: int | None = connection.execute(_JOIN_ROUND, joined).scalar_one_or_none()
     if settling is not None:
         return settling, False
     latest = connection.execute(
@@ -129,23 +143,18 @@ def _round_of(connection: Connection, new: NewInstance, now: int) -> tuple[int, 
 
 def _lock_study(connection: Connection, new: NewInstance) -> tuple[str, str, str]:
     """Make the study's row or find it, locked until the transaction ends; its patient id, name and birth date."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    connection.execute(
-        dialect.insert(study)
-        .values(
-            study_instance_uid=new.study_instance_uid,
-            patient_id=new.patient_id,
-            patient_name=new.patient_name,
-            patient_birth_date=new.patient_birth_date,
-            created_ms=now_ms(),
-        )
-        .on_conflict_do_nothing()
-    )
-    row = connection.execute(
-        select(study.c.patient_id, study.c.patient_name, study.c.patient_birth_date)
-        .where(study.c.study_instance_uid == new.study_instance_uid)
-        .with_for_update()
-    ).one()
+    uid = {"uid": new.study_instance_uid}
+    row = connection.execute(_PATIENT, uid).one_or_none()
+    if row is None:
+        values = {
+            "study_instance_uid": new.study_instance_uid,
+            "patient_id": new.patient_id,
+            "patient_name": new.patient_name,
+            "patient_birth_date": new.patient_birth_date,
+            "created_ms": now_ms(),
+        }
+        connection.execute(_NEW_STUDY[connection.dialect.name], values)
+        row = connection.execute(_PATIENT, uid).one()
     return row.patient_id, row.patient_name, row.patient_birth_date
 
 

@@ -14,6 +14,7 @@ import mmap
 import os
 import secrets
 import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -21,12 +22,8 @@ from pathlib import Path
 
 import xxhash
 from dbos import DBOSClient
-from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_file_meta_info
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -368,18 +365,22 @@ def _index_unavailable(error: DBAPIError) -> OutOfResources:
 
 def _part10_header(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source: str) -> bytes:
     """Preamble, prefix and File Meta Information (PS3.10 7.1); it tells the sender to whoever finds the file."""
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\0\1"
-    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
-    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    elements = struct.pack("<HH2sxxI2s", 2, 1, b"OB", 2, b"\0\1")  # File Meta Information Version
+    elements += _meta_element(0x0002, b"UI", sop_class_uid)
+    elements += _meta_element(0x0003, b"UI", sop_instance_uid)
+    elements += _meta_element(0x0010, b"UI", transfer_syntax_uid)
+    elements += _meta_element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID)
+    elements += _meta_element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME)
     if source.isascii() and source.isprintable() and len(source) <= 16:  # else it is no AE title, and kept out
-        meta.SourceApplicationEntityTitle = source
-    buffer = DicomBytesIO()
-    write_file_meta_info(buffer, meta)
-    return b"\0" * 128 + b"DICM" + buffer.getvalue()
+        elements += _meta_element(0x0016, b"AE", source)
+    return b"\0" * 128 + b"DICM" + struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(elements)) + elements
+
+
+def _meta_element(number: int, vr: bytes, text: str) -> bytes:
+    """One element of group 0002 in Explicit VR Little Endian (PS3.5 7.1.2); pydicom's writer takes a millisecond."""
+    value = text.encode("ascii")
+    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
+    return struct.pack("<HH2sH", 2, number, vr, len(value)) + value
 
 
 def _write_all(file: int, data: bytes | bytearray | memoryview) -> None:

@@ -6,7 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
 
+from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from cmmd_node.errors import OutOfResources
 from cmmd_node.index import Index
 from cmmd_node.receive.inbox import Inbox, Kept
@@ -50,6 +54,23 @@ def test_a_complete_file_without_a_row_is_indexed(settings: Settings, index: Ind
     assert sorted(paths(index)) == [str(path.relative_to(settings.node.data_dir)) for path in objects(settings)]
     assert len(objects(settings)) == 2
     assert any(path.read_bytes().endswith(data) for path in objects(settings))
+
+
+def test_the_file_begins_as_pydicom_would_write_it(settings: Settings, index: Index) -> None:
+    keep(Inbox(settings, index, index.client()))
+    (path,) = objects(settings)
+    ds = make_mammogram()
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\0\1"
+    meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    meta.TransferSyntaxUID = ds.file_meta.TransferSyntaxUID
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    meta.SourceApplicationEntityTitle = "SENDER"
+    buffer = DicomBytesIO()
+    write_file_meta_info(buffer, meta)
+    assert path.read_bytes() == b"\0" * 128 + b"DICM" + buffer.getvalue() + data_set_bytes(ds)
 
 
 def test_an_unreadable_file_without_a_row_is_put_aside(settings: Settings, index: Index) -> None:
