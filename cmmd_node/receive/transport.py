@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import socket
+import struct
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +21,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 from cmmd_node.errors import MalformedUID, MissingUID, RefusedInstance
 from cmmd_node.receive.inbox import Inbox, Spool
 from cmmd_node.receive.structure import is_uid
-from cmmd_node.receive.upper_layer import DeadlineSocket, StreamingUpperLayer
+from cmmd_node.receive.upper_layer import COMMAND, LAST, P_DATA_TF, DeadlineSocket, StreamingUpperLayer
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -171,6 +172,15 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         self._serving = message is not None  # until the reactor comes back for the next one
         return context_id, message
 
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message; the answer that nearly every object gets needs no data set to be encoded."""
+        if isinstance(primitive, C_STORE) and primitive.MessageIDBeingRespondedTo is not None and primitive.Status == 0:
+            answer = success_response(primitive, context_id)
+            if not 0 < self.maximum_pdu_size < len(answer):
+                self.dul.send_pdu(answer)
+                return
+        super().send_msg(primitive, context_id)
+
     def look(self) -> None:
         """The upper layer has something for the association: a release, an abort."""
         self.msg_queue.look()
@@ -188,6 +198,25 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
             if isinstance(data_set, SpooledDataSet):
                 data_set.discard()
         self.msg_queue.look(over=True)
+
+
+def success_response(response: C_STORE, context_id: int) -> bytes:
+    """The P-DATA-TF of a C-STORE-RSP with status 0000 (PS3.7 9.3.1.2, PS3.8 9.3.5)."""
+    elements = {
+        0x0002: str(response.AffectedSOPClassUID).encode(),
+        0x0100: b"\x01\x80",  # C-STORE-RSP
+        0x0120: struct.pack("<H", response.MessageIDBeingRespondedTo),
+        0x0800: b"\x01\x01",  # no data set
+        0x0900: b"\x00\x00",
+        0x1000: str(response.AffectedSOPInstanceUID).encode(),
+    }
+    command = b"".join(
+        struct.pack("<HHI", 0, element, len(value) + len(value) % 2) + value + b"\0" * (len(value) % 2)
+        for element, value in elements.items()
+    )
+    command = struct.pack("<HHII", 0, 0, 4, len(command)) + command
+    value = struct.pack(">IBB", len(command) + 2, context_id, COMMAND | LAST) + command
+    return struct.pack(">BxI", P_DATA_TF, len(value)) + value
 
 
 class Handler(RequestHandler):  # type: ignore[misc]

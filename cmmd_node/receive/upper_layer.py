@@ -43,14 +43,15 @@ _ANSWER_SECONDS = 1.0
 #: How often an idle layer looks at its timers.
 _LOOK_SECONDS = 1.0
 
-_P_DATA_TF = 0x04
+P_DATA_TF = 0x04
 _IDLE = "Sta1"
 _ESTABLISHED = "Sta6"
 _CLOSING = "Sta13"
+_RELEASING = "Sta8"
 _CONNECTION_CLOSED = "Evt17"
 _INVALID_PDU = "Evt19"
-_COMMAND = 0x01
-_LAST = 0x02
+COMMAND = 0x01
+LAST = 0x02
 
 
 class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
@@ -190,7 +191,7 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
                 self._wake = -1
 
     def send_pdu(self, primitive: Any) -> None:
-        """Have a primitive sent; whoever is answered is not idle."""
+        """Have a primitive or an encoded P-DATA-TF sent; whoever is answered is not idle."""
         self._idle_timer.restart()
         super().send_pdu(primitive)
         self._look()
@@ -216,6 +217,16 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
             if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
 
+    def _process_recv_primitive(self) -> bool:
+        """Look for something to send; an encoded P-DATA-TF leaves the state as it is (PS3.8 table 9-10), so it goes."""
+        waiting = self.to_provider_queue.queue
+        if not (waiting and isinstance(waiting[0], bytes)):
+            return bool(super()._process_recv_primitive())
+        pdu = self.to_provider_queue.get_nowait()
+        if self.state_machine.current_state in (_ESTABLISHED, _RELEASING):  # else the peer is gone meanwhile
+            self.socket.send(pdu)
+        return True
+
     def _is_transport_event(self) -> bool:
         """Wait for the peer, for something to send, or for a timer to be looked at; then take what the peer sent."""
         may_wait = self.event_queue.empty() and self.state_machine.current_state != _CLOSING
@@ -234,7 +245,7 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
             while True:
                 self.socket.begin_pdu()
                 kind = self.socket.next_byte()
-                if kind != _P_DATA_TF:
+                if kind != P_DATA_TF:
                     break
                 self._take_p_data()
                 if self.assoc.dimse.message is None:
@@ -268,7 +279,7 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
 
     def _take_fragment(self, context_id: int, control: int, length: int) -> None:
         """Part of a data set that is being spooled goes on to its file; everything else to pynetdicom."""
-        data_set = None if control & _COMMAND else self.assoc.dimse.open_data_set
+        data_set = None if control & COMMAND else self.assoc.dimse.open_data_set
         if data_set is None:
             self._hand_on(context_id, control, self.socket.exactly(length))
             return
@@ -278,7 +289,7 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
                 raise ConnectionResetError("the peer closed inside an object")
             data_set.write(piece)
             length -= len(piece)
-        if control & _LAST:
+        if control & LAST:
             self._hand_on(context_id, control, b"")
 
     def _hand_on(self, context_id: int, control: int, fragment: bytes) -> None:

@@ -13,10 +13,19 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    DigitalMammographyXRayImageStorageForPresentation,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 from pynetdicom import AE
+from pynetdicom.dimse_messages import C_STORE_RSP
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import CTImageStorage, Verification
 
+from cmmd_node.receive.transport import success_response
 from tests.mammograms import encoded, exam, make_mammogram
 from tests.receive.conftest import Reception, data_set_bytes
 from tests.receive.raw import MAMMOGRAPHY, RawPeer, p_data, store_rq
@@ -408,3 +417,17 @@ def _is_gone(peer: RawPeer, byte: bytes) -> bool:
         return False
     except OSError:
         return True
+
+
+@pytest.mark.parametrize("sop_instance_uid", ["1.2.3", "1.2.34"])
+def test_the_usual_response_is_encoded_as_pynetdicom_would(sop_instance_uid: str) -> None:
+    response = C_STORE()
+    response.MessageIDBeingRespondedTo = 513
+    response.AffectedSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    response.AffectedSOPInstanceUID = sop_instance_uid
+    response.Status = 0x0000
+    message = C_STORE_RSP()
+    message.primitive_to_message(response)
+    message.context_id = 5
+    (primitive,) = message.encode_msg(5, 16384)
+    assert success_response(response, 5) == P_DATA_TF(primitive).encode()
