@@ -174,6 +174,7 @@ def send(
     from cmmd_node.deliver import Outgoing, Verdict, verdict_of  # noqa: PLC0415
     from cmmd_node.deliver import send as store  # noqa: PLC0415
     from cmmd_node.files import files_below  # noqa: PLC0415
+    from cmmd_node.tls import to_peer  # noqa: PLC0415
 
     settings = load_settings(config)
     peer = next((one for one in settings.peer if one.name == to), None)
@@ -187,6 +188,7 @@ def send(
         port=peer.port,
         called_ae_title=peer.ae_title,
         calling_ae_title=settings.node.ae_title,
+        tls=to_peer(settings, peer),
     ):
         stored = answer.status is not None and verdict_of(answer.status) is Verdict.STORED
         failed += not stored
@@ -402,8 +404,10 @@ def show_config(config: ConfigOption = None) -> None:
 
 @config_app.command("check")
 def check_config(config: ConfigOption = None) -> None:
-    """Say whether the configuration can be used."""
-    load_settings(config)
+    """Say whether the configuration can be used, certificates included."""
+    from cmmd_node.tls import check_certificate  # noqa: PLC0415
+
+    check_certificate(load_settings(config))
     out.print("the configuration can be used")
 
 

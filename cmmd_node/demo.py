@@ -19,6 +19,7 @@ from cmmd_node.errors import NodeError
 from cmmd_node.phantom import make_exam, to_datasets
 from cmmd_node.phantom.pacs import PacsStandIn
 from cmmd_node.settings import CHECK_AE_TITLE, Settings
+from cmmd_node.tls import Client, to_ourselves
 
 _DEMO_SEED = 7
 _DEMO_AE_TITLE = "DEMO_PACS"
@@ -95,6 +96,7 @@ def run_demo(data_dir: Path, *, tell: Callable[[str], None]) -> dict[str, Any]:
             port=receive_port,
             called="CMMD_NODE",
             calling=_DEMO_AE_TITLE,
+            tls=None,
             tell=tell,
             hint=f"the node's log is {log}",
         )
@@ -118,6 +120,7 @@ def run_check(settings: Settings, *, tell: Callable[[str], None]) -> dict[str, A
         port=settings.receive.port,
         called_ae_title=settings.node.ae_title,
         calling_ae_title=CHECK_AE_TITLE,
+        tls=to_ourselves(settings),
     ):
         raise NodeError(f"no answer to a C-ECHO at {host}:{settings.receive.port}")
     with TemporaryDirectory(prefix="cmmd-node-check-") as folder:
@@ -132,6 +135,7 @@ def run_check(settings: Settings, *, tell: Callable[[str], None]) -> dict[str, A
                 port=settings.receive.port,
                 called=settings.node.ae_title,
                 calling=CHECK_AE_TITLE,
+                tls=to_ourselves(settings),
                 tell=tell,
                 hint="see `cmmd-node studies` and the node's log",
             )
@@ -140,7 +144,15 @@ def run_check(settings: Settings, *, tell: Callable[[str], None]) -> dict[str, A
 
 
 def _round_trip(
-    pacs: PacsStandIn, *, host: str, port: int, called: str, calling: str, tell: Callable[[str], None], hint: str
+    pacs: PacsStandIn,
+    *,
+    host: str,
+    port: int,
+    called: str,
+    calling: str,
+    tls: Client | None,
+    tell: Callable[[str], None],
+    hint: str,
 ) -> dict[str, Any]:
     """One phantom exam under a new study in, its CAD SR, which is sent last, back."""
     tell("drawing a phantom exam")
@@ -153,7 +165,7 @@ def _round_trip(
             ds.save_as(path, enforce_file_format=True)
             files.append(Outgoing.from_file(path))
         tell("sending four images")
-        for answer in send(files, host=host, port=port, called_ae_title=called, calling_ae_title=calling):
+        for answer in send(files, host=host, port=port, called_ae_title=called, calling_ae_title=calling, tls=tls):
             if answer.status is None or verdict_of(answer.status) is not Verdict.STORED:
                 raise NodeError(f"the node refused an image: {answer.problem}")
     sent = time.monotonic()

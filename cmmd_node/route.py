@@ -43,6 +43,7 @@ from cmmd_node.index.tables import DeliveryState, RoundState
 from cmmd_node.index.work import DELIVERY_QUEUE, DELIVERY_WORKFLOW, STUDY_QUEUE, STUDY_WORKFLOW
 from cmmd_node.report import ResultObject, findings_of, write_results
 from cmmd_node.settings import CHECK_AE_TITLE, CHECK_PEER, PeerSettings, Settings
+from cmmd_node.tls import to_peer
 
 logger = logging.getLogger(__name__)
 
@@ -430,6 +431,7 @@ class StudyRoute:
             port=peer.port or 0,
             called_ae_title=peer.ae_title,
             calling_ae_title=CHECK_AE_TITLE if peer.name == CHECK_PEER else self._settings.node.ae_title,
+            tls=to_peer(self._settings, peer),
         )
         for answer in answers:
             verdict = Verdict.REFUSED if answer.status is None else verdict_of(answer.status)

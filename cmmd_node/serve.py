@@ -26,6 +26,7 @@ from cmmd_node.index.status import beat
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.scp import Receiver
 from cmmd_node.settings import Settings
+from cmmd_node.tls import check_certificate
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def run_role(settings: Settings, role: str, *, number: int, supervised: bool) ->
     supervised
         Stop when standard input ends, that is when the supervisor is gone.
     """
+    check_certificate(settings)
     # The role of a supervisor that was killed may still be about to end.
     lock = _lock(settings.node.data_dir, f"{role}-{number}", seconds=_STOP_SECONDS if supervised else 0.0)
     stop = _stop_on_signals()
@@ -69,6 +71,7 @@ def supervise(settings: Settings, config: Path | None, roles: tuple[str, ...]) -
     StartRefused
         A role refused to start; its own message is on standard error.
     """
+    check_certificate(settings)
     lock = _lock(settings.node.data_dir, "-".join(("serve", *roles)))
     stop = _stop_on_signals()
     index = open_index(settings)
@@ -103,6 +106,8 @@ def _receive(settings: Settings, index: Index, number: int, stop: threading.Even
     except OSError as error:
         where = f"{settings.receive.host}:{settings.receive.port}"
         raise StartRefused(f"cannot listen on {where}: {error.strerror}") from error
+    if settings.openness is not None:
+        logger.warning("%s", settings.openness)
     receiver.start()
     _start_beating(index, "receive", stop)
     stop.wait()

@@ -48,8 +48,15 @@ def _name(value: str) -> str:
     return value
 
 
+def _peer_certificate(value: str) -> str:
+    """A SHA-256 fingerprint as 64 lower-case digits, however it was written; a name as it is."""
+    digits = value.casefold().removeprefix("sha256:").replace(":", "")
+    return digits if re.fullmatch(r"[0-9a-f]{64}", digits) else value
+
+
 AETitle = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_ae_title)]
 Name = Annotated[str, AfterValidator(_name)]
+PeerCertificate = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_peer_certificate)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Megabytes = Annotated[int, Field(ge=1)]
@@ -101,6 +108,20 @@ class ReceiveSettings(_Section):
     reserve_mb: Megabytes = 1024
 
 
+class TLSSettings(_Section):
+    """The node's certificate for DICOM over TLS, and whose certificates count."""
+
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> TLSSettings:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key are wanted together")
+        return self
+
+
 class WebSettings(_Section):
     """The pages for people and machines."""
 
@@ -146,9 +167,16 @@ class PeerSettings(_Section):
     ae_title: AETitle
     host: str = ""
     port: Port | None = None
+    tls: bool = False
+    certificate: PeerCertificate = ""
     results: tuple[Form, ...] = ()
     codes: Codes = Codes.SCT
     commitment: bool = False
+
+    @property
+    def certificate_is_fingerprint(self) -> bool:
+        """Whether `certificate` is a SHA-256 fingerprint, not a name."""
+        return re.fullmatch(r"[0-9a-f]{64}", self.certificate) is not None
 
     @model_validator(mode="after")
     def _reachable(self) -> PeerSettings:
@@ -187,6 +215,7 @@ class Settings(BaseSettings):
 
     node: NodeSettings = NodeSettings()
     receive: ReceiveSettings = ReceiveSettings()
+    tls: TLSSettings = TLSSettings()
     web: WebSettings = WebSettings()
     settle: SettleSettings = SettleSettings()
     cad: CadSettings = CadSettings()
@@ -217,6 +246,10 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"peer {peer.name}: the AE title {CHECK_AE_TITLE} is reserved for the node's own check"
                 )
+            if peer.certificate and self.tls.ca is None:
+                raise ValueError(
+                    f"peer {peer.name}: its certificate is only checked where tls.ca says which authorities count"
+                )
             own = {self.receive.host, self.own_host, "localhost", "127.0.0.1", "::1"}
             if peer.results and peer.port == self.receive.port and peer.host in own:
                 raise ValueError(f"peer {peer.name} is this node itself; its results would come back for ever")
@@ -234,6 +267,18 @@ class Settings(BaseSettings):
     def own_host(self) -> str:
         """Where this machine reaches its own receiver."""
         return "127.0.0.1" if self.receive.host in {"", "0.0.0.0", "::"} else self.receive.host
+
+    @property
+    def openness(self) -> str | None:
+        """What the administrator should know who lets other machines in without TLS; None when nobody does."""
+        if self.tls.certificate is not None or self.receive.host in {"localhost", "::1"}:
+            return None
+        if self.receive.host.startswith("127."):
+            return None
+        return (
+            f"{self.receive.host}:{self.receive.port} takes associations without TLS: images cross the network in "
+            "clear text, and AE titles and hosts are all that tells peers apart; tls.certificate would change that"
+        )
 
     @property
     def check_peer(self) -> PeerSettings:

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "cmmd_node"
 
 #: From the ground up; a room imports itself and rooms of floors below its own. A new room takes its place here.
 FLOORS = (
-    {"cmmd_node", "errors", "facts", "files", "settings"},
+    {"cmmd_node", "errors", "facts", "files", "settings", "tls"},
     {"index"},
     {"receive", "retrieve", "assemble", "cad", "report", "deliver", "phantom"},  # the steps
     {"cmmd", "route"},  # what is made of steps: the collection's reader, the route of a study
@@ -25,7 +25,7 @@ FLOORS = (
 )
 
 #: On the ground floor the order counts as well: each imports only those before it.
-GROUND = ("cmmd_node", "errors", "facts", "files", "settings")
+GROUND = ("cmmd_node", "errors", "facts", "files", "settings", "tls")
 
 #: Libraries and the only rooms that may import them.
 ONLY_IN = {

@@ -165,6 +165,8 @@ WRONG = {
     "form that we do not have": (PEER + "results = ['pdf']", ["peer.0.results", "pdf"]),
     "results to nowhere": ("[[peer]]\nname = 'pacs'\nae_title = 'A'\nresults = ['seg']", ["pacs", "host"]),
     "commitment": (PEER + "commitment = true", ["pacs", "commitment"]),
+    "certificate without key": ("[tls]\ncertificate = 'a.pem'", ["tls", "certificate and key"]),
+    "certificate of a peer without authorities": (PEER + "certificate = 'pacs.example'", ["pacs", "tls.ca"]),
     "results to ourselves": (
         "[receive]\nhost = '0.0.0.0'\n"
         + PEER.replace("pacs.example", "127.0.0.1").replace("104", "11112")

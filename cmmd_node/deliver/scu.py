@@ -7,6 +7,7 @@ a peer that freezes costs one attempt and no thread.
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from pynetdicom.sop_class import Verification
 
 from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from cmmd_node.errors import DeliveryFailed, DeliveryRefused
+from cmmd_node.tls import Client, mistake
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -80,16 +82,27 @@ class Answer:
 
 
 def send(
-    files: Sequence[Outgoing], *, host: str, port: int, called_ae_title: str, calling_ae_title: str
+    files: Sequence[Outgoing],
+    *,
+    host: str,
+    port: int,
+    called_ae_title: str,
+    calling_ae_title: str,
+    tls: Client | None = None,
 ) -> Iterator[Answer]:
     """Send `files` over one association, in order; answers come as they arrive.
+
+    Parameters
+    ----------
+    tls
+        What the association is secured with; None for a peer without TLS.
 
     Raises
     ------
     DeliveryFailed
         There is no association, or it ended before every file had an answer; what came before was answered.
     DeliveryRefused
-        The peer rejects associations from us for good.
+        The peer rejects associations from us for good, or its certificate is not one that counts.
     """
     ae = AE(calling_ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
@@ -104,9 +117,10 @@ def send(
         ae_title=called_ae_title,
         max_pdu=131072,
         evt_handlers=[(evt.EVT_CONN_OPEN, _limit_waiting)],
+        tls_args=_tls_args(tls),
     )
     if not assoc.is_established:
-        _explain(assoc, called_ae_title)
+        _explain(assoc, called_ae_title, tls)
     try:
         for file in files:
             yield _store(assoc, file, called_ae_title)
@@ -115,12 +129,12 @@ def send(
             assoc.release()
 
 
-def echo(*, host: str, port: int, called_ae_title: str, calling_ae_title: str) -> bool:
+def echo(*, host: str, port: int, called_ae_title: str, calling_ae_title: str, tls: Client | None = None) -> bool:
     """Whether the peer answers a C-ECHO within seconds."""
     ae = AE(calling_ae_title)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = _ECHO_SECONDS
     ae.add_requested_context(Verification)
-    assoc = ae.associate(host, port, ae_title=called_ae_title)
+    assoc = ae.associate(host, port, ae_title=called_ae_title, tls_args=_tls_args(tls))
     if not assoc.is_established:
         return False
     response = assoc.send_c_echo()
@@ -171,7 +185,16 @@ def _limit_waiting(event: Event) -> None:
     event.assoc.dul.socket.socket.settimeout(_PROGRESS_SECONDS)
 
 
-def _explain(assoc: Association, called_ae_title: str) -> None:
+def _tls_args(tls: Client | None) -> tuple[Client, str] | None:
+    return (tls, tls.peer_name) if tls else None
+
+
+def _explain(assoc: Association, called_ae_title: str, tls: Client | None) -> None:
+    if tls and tls.problem:
+        text = f"{called_ae_title} has no secure connection for us: {mistake(tls.problem)}"
+        if isinstance(tls.problem, ssl.SSLCertVerificationError):
+            raise DeliveryRefused(text)
+        raise DeliveryFailed(text)
     rejection = getattr(assoc.acceptor, "primitive", None)
     if assoc.is_rejected and rejection is not None:
         text = f"{called_ae_title} rejected the association: {rejection.reason_str}"

@@ -1,4 +1,4 @@
-"""Who may talk to us: calling and called AE title and host of an association request."""
+"""Who may talk to us: calling and called AE title, host and certificate of an association request."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 from dataclasses import dataclass
 
 from cmmd_node.settings import CHECK_AE_TITLE, Settings
+from cmmd_node.tls import Certificate
 
 logger = logging.getLogger(__name__)
 
@@ -41,35 +42,55 @@ def local_limit_exceeded() -> Rejection:
     return Rejection(2, 3, 2, "too many associations")
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """One peer of an AE title; several may share it."""
+
+    hosts: frozenset[str] | None
+    """None: from anywhere."""
+    certificate: str
+
+    def is_at(self, host: str) -> bool:
+        return self.hosts is None or host in self.hosts
+
+    def shows(self, certificate: Certificate | None) -> bool:
+        return not self.certificate or (certificate is not None and certificate.is_of(self.certificate))
+
+
 class Admission:
     """The peers of the configuration, with their hosts resolved once."""
 
     def __init__(self, settings: Settings) -> None:
         self._ae_title = settings.node.ae_title
         self._accept_any = settings.receive.accept == "any"
-        self._hosts: dict[str, set[str] | None] = {}
+        self._known: dict[str, list[_Known]] = {}
         for peer in settings.peer:
-            hosts = _addresses(peer.host) if peer.host else None
-            known = self._hosts.get(peer.ae_title, set())
-            self._hosts[peer.ae_title] = None if hosts is None or known is None else known | hosts
-        self._hosts[CHECK_AE_TITLE] = _addresses("localhost") | {"127.0.0.1", "::1"}
+            known = _Known(_addresses(peer.host) if peer.host else None, peer.certificate)
+            self._known.setdefault(peer.ae_title, []).append(known)
+        self._known[CHECK_AE_TITLE] = [_Known(_addresses("localhost") | {"127.0.0.1", "::1"}, "")]
 
-    def judge(self, *, calling_ae_title: str, called_ae_title: str, host: str) -> Rejection | None:
+    def judge(
+        self, *, calling_ae_title: str, called_ae_title: str, host: str, certificate: Certificate | None
+    ) -> Rejection | None:
         """Why the request is rejected, None when it is not."""
         if called_ae_title != self._ae_title:
             return called_ae_unknown()
-        if calling_ae_title not in self._hosts:
+        if calling_ae_title not in self._known:
             return None if self._accept_any else calling_ae_unknown("its AE title is not that of a configured peer")
-        hosts = self._hosts[calling_ae_title]
-        if hosts is not None and host not in hosts and not (self._accept_any and calling_ae_title != CHECK_AE_TITLE):
+        shown = [peer for peer in self._known[calling_ae_title] if peer.shows(certificate)]
+        if not shown:
+            return calling_ae_unknown("its certificate is not that of the configured peer")
+        if not any(peer.is_at(host) for peer in shown) and not (
+            self._accept_any and calling_ae_title != CHECK_AE_TITLE
+        ):
             return calling_ae_unknown("its host is not that of the configured peer")
         return None
 
 
-def _addresses(host: str) -> set[str]:
+def _addresses(host: str) -> frozenset[str]:
     """All addresses of a host name; nobody matches a name that does not resolve."""
     try:
-        return {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+        return frozenset(str(entry[4][0]) for entry in socket.getaddrinfo(host, None))
     except OSError as error:
         logger.warning("peer host %s does not resolve: %s", host, error.strerror)
-        return set()
+        return frozenset()

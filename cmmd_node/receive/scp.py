@@ -49,6 +49,7 @@ from cmmd_node.errors import (
 from cmmd_node.receive.admission import Admission, Rejection, local_limit_exceeded, temporary_congestion
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.transport import Server, SpooledDataSet
+from cmmd_node.tls import certificate_of, server_context
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
@@ -136,6 +137,7 @@ class Receiver:
             ],
             inbox=inbox,
             settings=settings.receive,
+            tls=server_context(settings.tls),
         )
         ae._servers.append(self._server)
         self._thread = threading.Thread(target=self._server.serve_forever, name="accept", daemon=True)
@@ -148,7 +150,8 @@ class Receiver:
     def start(self) -> None:
         """Begin to take associations."""
         self._thread.start()
-        logger.info("listening on %s:%d as %s", *self._server.server_address[:2], self._server.ae_title)
+        words = "with TLS" if self._server.tls else "without TLS"
+        logger.info("listening on %s:%d as %s, %s", *self._server.server_address[:2], self._server.ae_title, words)
 
     def stop(self, seconds: float) -> None:
         """Take no more associations, let objects in transfer end within `seconds`, and abort what is left."""
@@ -168,6 +171,7 @@ class Receiver:
             calling_ae_title=request.calling_ae_title,
             called_ae_title=request.called_ae_title,
             host=assoc.requestor.address_info.address,
+            certificate=certificate_of(assoc.dul.socket.socket),
         )
         if rejection is None and self._server.established >= self._limit:
             rejection = local_limit_exceeded()

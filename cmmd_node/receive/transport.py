@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import socket
+import ssl
 import struct
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +20,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from cmmd_node.errors import MalformedUID, MissingUID, RefusedInstance
+from cmmd_node.receive.channel import NoChannel, open_channel
 from cmmd_node.receive.inbox import Inbox, Spool
 from cmmd_node.receive.structure import is_uid
 from cmmd_node.receive.upper_layer import COMMAND, LAST, P_DATA_TF, DeadlineSocket, StreamingUpperLayer
@@ -220,9 +222,21 @@ def success_response(response: C_STORE, context_id: int) -> bytes:
 
 
 class Handler(RequestHandler):  # type: ignore[misc]
-    """Gives every new association our socket and our DIMSE provider."""
+    """Opens the channel of a connection, and gives its association our socket and our DIMSE provider."""
 
     server: Server
+    request: socket.socket
+
+    def handle(self) -> None:
+        """Make an association of a connection; in a thread of its own, so that nobody waits for a slow handshake."""
+        try:
+            self.request = open_channel(self.request, self.server.tls, self.server.settings.association_seconds)
+        except NoChannel as problem:
+            if problem.reason:
+                logger.warning("connection from %s refused: %s", self.client_address[0], problem.reason)
+            self.server.shutdown_request(self.request)
+        else:
+            super().handle()
 
     def _create_association(self) -> Association:
         assoc = super()._create_association()
@@ -239,9 +253,12 @@ class Server(ThreadedAssociationServer):  # type: ignore[misc]
     request_queue_size = 128
     daemon_threads = True
 
-    def __init__(self, *arguments: Any, inbox: Inbox, settings: ReceiveSettings, **keywords: Any) -> None:
+    def __init__(
+        self, *arguments: Any, inbox: Inbox, settings: ReceiveSettings, tls: ssl.SSLContext | None, **keywords: Any
+    ) -> None:
         self.inbox = inbox
         self.settings = settings
+        self.tls = tls
         super().__init__(*arguments, request_handler=Handler, **keywords)
 
     def server_bind(self) -> None:

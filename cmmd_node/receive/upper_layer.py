@@ -17,6 +17,7 @@ import os
 import queue
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -81,7 +82,7 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
 
         By poll(2), since select(2), which pynetdicom takes, knows no descriptor beyond 1023.
         """
-        if self._start < self._end:
+        if self._start < self._end or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
             return True
         poll = select.poll()
         if wake is not None:
@@ -160,7 +161,13 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
         return int(received)
 
     def _limit_waiting(self, seconds: float) -> None:
-        """Deadlines of single calls are the kernel's: Python's would cost a system call each."""
+        """Deadlines of single calls are the kernel's: Python's would cost a system call each.
+
+        TLS would ask the kernel again and again for the rest of a record, so there they are Python's.
+        """
+        if isinstance(self.socket, ssl.SSLSocket):
+            self.socket.settimeout(seconds)
+            return
         limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)

@@ -12,13 +12,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from cmmd_node.errors import StartRefused
 from cmmd_node.index import Index
 from cmmd_node.settings import Settings
-from cmmd_node.web.health import check_health
+from cmmd_node.tls import check_certificate
+from cmmd_node.web.health import check_health, warnings
 from cmmd_node.web.metrics import IndexCollector
 
 
 def make_app(settings: Settings, index: Index) -> FastAPI:
     """The application for one node; it reads the index and changes nothing."""
     app = FastAPI(title="cmmd-node", docs_url=None, redoc_url=None, openapi_url=None)
+    certificate_ends = check_certificate(settings)
     registry = CollectorRegistry()
     registry.register(IndexCollector(settings, index))
 
@@ -28,7 +30,11 @@ def make_app(settings: Settings, index: Index) -> FastAPI:
         response.headers["Cache-Control"] = "no-store"
         if problems:
             response.status_code = 503
-        return {"status": "failing" if problems else "ok", "problems": problems}
+        return {
+            "status": "failing" if problems else "ok",
+            "problems": problems,
+            "warnings": warnings(settings, certificate_ends),
+        }
 
     @app.get("/metrics")
     def metrics() -> Response:

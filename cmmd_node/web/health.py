@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.exc import DBAPIError
 
@@ -11,8 +12,10 @@ from cmmd_node.index import Index
 from cmmd_node.index.deliveries import dead_deliveries
 from cmmd_node.index.status import silence_seconds
 from cmmd_node.settings import CHECK_AE_TITLE, Settings
+from cmmd_node.tls import to_ourselves
 
 _SILENCE_SECONDS = 30
+_CERTIFICATE_NOTICE = timedelta(days=30)
 
 
 def check_health(settings: Settings, index: Index) -> list[str]:
@@ -26,6 +29,7 @@ def check_health(settings: Settings, index: Index) -> list[str]:
         port=settings.receive.port,
         called_ae_title=settings.node.ae_title,
         calling_ae_title=CHECK_AE_TITLE,
+        tls=to_ourselves(settings),
     ):
         problems.append("the receiver does not answer a C-ECHO")
     try:
@@ -39,3 +43,17 @@ def check_health(settings: Settings, index: Index) -> list[str]:
     if dead:
         problems.append(f"{dead} deliveries are dead; see `cmmd-node deliveries`")
     return problems
+
+
+def warnings(settings: Settings, certificate_ends: datetime | None) -> list[str]:
+    """What does not keep the node from its work yet, or never, and that its administrator should know.
+
+    Parameters
+    ----------
+    certificate_ends
+        Of the certificate that the node was started with; None without one.
+    """
+    found = [] if settings.openness is None else [settings.openness]
+    if certificate_ends is not None and certificate_ends - datetime.now(UTC) < _CERTIFICATE_NOTICE:
+        found.append(f"tls.certificate ends on {certificate_ends:%Y-%m-%d}; renew it and restart the node")
+    return found

@@ -52,7 +52,7 @@ def test_health_is_ok_when_receiver_and_worker_are_alive(settings: Settings, ind
             beat(connection, "work")
     answer = get("/healthz")
     receiver.stop(2)
-    assert answer.json() == {"status": "ok", "problems": []}
+    assert answer.json() == {"status": "ok", "problems": [], "warnings": []}
     assert answer.status_code == 200
 
 
