@@ -1,18 +1,21 @@
 """What a receiver is measured against: a bare loop that does the same durable work, as fast as Python lets it.
 
-``python -m tests.bench.peers PORT FOLDER`` answers Verification and Storage of Digital Mammography For Presentation
-in Explicit VR Little Endian on 127.0.0.1. It reads PDUs from a raw socket and writes their bytes to a file; then it
-syncs the file, renames it, syncs the directory and commits one SQLite row with synchronous FULL before it answers.
-It checks nothing, so it is no receiver to use.
+``python -m tests.bench.peers PORT FOLDER`` takes each association in a thread of its own and answers Verification and
+Storage of Digital Mammography For Presentation in Explicit VR Little Endian on 127.0.0.1. It reads PDUs from a raw
+socket and writes their bytes to a file; then it syncs the file, renames it, syncs the directory and commits one SQLite
+row with synchronous FULL before it answers. It checks nothing, so it is no receiver to use.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import socket
 import sqlite3
 import struct
 import sys
+import threading
 from pathlib import Path
 
 MAX_PDU = 131072
@@ -22,21 +25,21 @@ _LAST, _COMMAND = 0x02, 0x01
 
 
 class Store:
-    """Files in a folder and their rows."""
+    """Files in a folder and their rows; threads write files beside each other and rows in turn."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "objects"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._directory = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        self._database = sqlite3.connect(folder / "index.sqlite", isolation_level=None)
+        self._database = sqlite3.connect(folder / "index.sqlite", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=FULL")
         self._database.execute("CREATE TABLE instance (uid TEXT PRIMARY KEY, path TEXT, size INTEGER)")
-        self._count = 0
+        self._turn = threading.Lock()
+        self._numbers = itertools.count(1)
 
     def begin(self) -> tuple[int, Path]:
-        self._count += 1
-        path = self._folder / f"{self._count}.part"
+        path = self._folder / f"{next(self._numbers)}.part"
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640), path
 
     def end(self, file: int, path: Path, uid: str) -> None:
@@ -46,21 +49,23 @@ class Store:
         final = path.with_suffix(".dcm")
         path.rename(final)
         os.fsync(self._directory)
-        self._database.execute("INSERT INTO instance VALUES (?, ?, ?)", (uid, final.name, size))
+        with self._turn:
+            self._database.execute("INSERT INTO instance VALUES (?, ?, ?)", (uid, final.name, size))
 
 
 def serve(port: int, folder: Path) -> None:
-    """Take one association after the other."""
+    """Take associations."""
     store = Store(folder)
     with socket.create_server(("127.0.0.1", port)) as listener:
         while True:
             connection, _ = listener.accept()
-            with connection:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                try:
-                    _associate(connection, store)
-                except ConnectionError:
-                    continue
+            threading.Thread(target=_serve_one, args=(connection, store), daemon=True).start()
+
+
+def _serve_one(connection: socket.socket, store: Store) -> None:
+    with connection, contextlib.suppress(ConnectionError):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _associate(connection, store)
 
 
 def _associate(connection: socket.socket, store: Store) -> None:

@@ -1,14 +1,15 @@
 """How fast mammograms are received, beside others on the same machine at the same time.
 
-``python -m tests.bench.receive [--rounds 5] [--images 100] [--folder DIR]`` sends images of CMMD's size (2294 x 1914,
-8 bit) with DCMTK's dcmsend over one association, TCP_NODELAY and PDUs of 128 KiB, to each receiver in turn. A round
-visits all of them, in an order that turns by one each time, so that what else the machine does hits all alike. Every
-visit starts a receiver with an empty store. What counts are the ratios in the last column.
+``python -m tests.bench.receive [--rounds 5] [--scenario NAME ...] [--folder DIR]`` sends images with DCMTK's dcmsend,
+TCP_NODELAY set, to each receiver in turn; the scenarios are in `SCENARIOS`. A round visits all receivers of a scenario
+before it goes on to the next, in an order that turns by one each time, so that what else the machine does hits all
+alike. Every visit starts a receiver with an empty store. What counts are the ratios in the last column.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import statistics
@@ -16,7 +17,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,7 +34,32 @@ from tests.conftest import free_ports
 from tests.mammograms import save
 from tests.nodes import DcmtkStorescp, Orthanc, Process, RunningNode, wait_until
 
-_NODE = "this node"
+_NODE, _BARE_LOOP = "this node", "bare loop"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is sent how, and to which receivers."""
+
+    title: str
+    receivers: tuple[str, ...] = (_NODE, _BARE_LOOP)
+    images: int = 100
+    associations: int = 1
+    """At the same time; each sends its share of the images."""
+    pdu_bytes: int = MAX_PDU
+    large: bool = False
+    """30 MB objects instead of images of CMMD's size."""
+
+
+SCENARIOS = {
+    "usual": Scenario(
+        "100 images of 2294 x 1914, 8 bit; one association, PDUs of 128 KiB",
+        (_NODE, _BARE_LOOP, "DCMTK storescp", "pynetdicom storescp", "Orthanc"),
+    ),
+    "parallel": Scenario("the same over 4 parallel associations", associations=4),
+    "small-pdu": Scenario("the same over one association, PDUs of 16 KiB", pdu_bytes=16384),
+    "large": Scenario("16 objects of 30 MB; one association, PDUs of 128 KiB", images=16, large=True),
+}
 
 
 class BareLoop(Process):
@@ -91,26 +119,29 @@ def orthanc(folder: Path) -> Orthanc:
 
 RECEIVERS: dict[str, Callable[[Path], Any]] = {
     _NODE: this_node,
-    "bare loop": peer(BareLoop),
+    _BARE_LOOP: peer(BareLoop),
     "DCMTK storescp": peer(lambda folder: DcmtkStorescp(folder / "store", max_pdu=MAX_PDU)),
     "pynetdicom storescp": peer(PynetdicomStorescp),
     "Orthanc": peer(orthanc),
 }
 
 
-def measure(receiver: Callable[[Path], Any], folder: Path, images: Path, count: int) -> float:
+def measure(receiver: Callable[[Path], Any], folder: Path, images: list[Path], scenario: Scenario) -> float:
     """Images per second of one visit; every image must have been answered with success."""
     folder.mkdir(parents=True)
     try:
-        with receiver(folder) as (port, ae_title):
-            return count / _seconds_to_send(images, count, port=port, called=ae_title)
+        with receiver(folder) as (port, ae_title), ThreadPoolExecutor(len(images)) as senders:
+            share = scenario.images // len(images)
+            spans = senders.map(lambda one: _send(one, share, scenario.pdu_bytes, port=port, called=ae_title), images)
+            starts, ends = zip(*spans, strict=True)
+            return scenario.images / (max(ends) - min(starts))
     finally:
         shutil.rmtree(folder)
 
 
-def _seconds_to_send(images: Path, count: int, *, port: int, called: str) -> float:
-    """From the request of the association to its release; that dcmsend first looks at all files does not count."""
-    words = ["dcmsend", "-v", "-dn", "+sd", "-ma", "-pdu", str(MAX_PDU), "--max-send-pdu", str(MAX_PDU)]
+def _send(images: Path, count: int, pdu_bytes: int, *, port: int, called: str) -> tuple[float, float]:
+    """When the association was requested, and when released; that dcmsend first looks at all files does not count."""
+    words = ["dcmsend", "-v", "-dn", "+sd", "-ma", "-pdu", str(pdu_bytes), "--max-send-pdu", str(pdu_bytes)]
     times: dict[str, float] = {}
     said = []
     with subprocess.Popen(
@@ -126,18 +157,24 @@ def _seconds_to_send(images: Path, count: int, *, port: int, called: str) -> flo
             said.append(line)
     if process.returncode != 0 or f"status SUCCESS  : {count}\n" not in said[-1]:
         raise RuntimeError("".join(said[-40:]))
-    return times["I: Releasing Association"] - times["I: Requesting Association"]
+    return times["I: Requesting Association"], times["I: Releasing Association"]
 
 
-def write_images(folder: Path, count: int) -> None:
-    """Images with the pixels of one phantom and UIDs of their own, in studies of four."""
+def write_images(folder: Path, scenario: Scenario) -> list[Path]:
+    """Images with the pixels of one phantom and UIDs of their own, in studies of four; a folder for each sender."""
     (ds, *_) = to_datasets(make_exam(7))
-    folder.mkdir(parents=True)
-    study: dict[str, str] = {}
-    for number in range(count):
-        if number % 4 == 0:
-            study = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
-        _write(ds, folder / f"{number:05d}.dcm", **study, SOPInstanceUID=generate_uid())
+    if scenario.large:
+        ds.Rows, ds.Columns, ds.BitsAllocated, ds.BitsStored, ds.HighBit = 4800, 3125, 16, 12, 11
+        ds.PixelData = bytes(2 * ds.Rows * ds.Columns)
+    shares = [folder / str(number) for number in range(scenario.associations)]
+    for share in shares:
+        share.mkdir(parents=True)
+        study: dict[str, str] = {}
+        for number in range(scenario.images // scenario.associations):
+            if number % 4 == 0:
+                study = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
+            _write(ds, share / f"{number:05d}.dcm", **study, SOPInstanceUID=generate_uid())
+    return shares
 
 
 def _write(ds: FileDataset, path: Path, **differences: str) -> None:
@@ -147,31 +184,38 @@ def _write(ds: FileDataset, path: Path, **differences: str) -> None:
     save(ds, path)
 
 
+def print_table(scenario: Scenario, rates: dict[str, list[float]]) -> None:
+    """Medians, and ratios of this node to each; within a round the machine was the same for both."""
+    print(f"\n{scenario.title}")
+    print(f"{'receiver':<20} {'images/s':>8}  {'of all rounds':<40} {_NODE} to it")
+    for name, measured in rates.items():
+        ratio = statistics.median(ours / theirs for ours, theirs in zip(rates[_NODE], measured, strict=True))
+        every = " ".join(f"{rate:.1f}" for rate in measured)
+        print(f"{name:<20} {statistics.median(measured):>8.1f}  {every:<40} {ratio:.2f}")
+
+
 def main() -> None:
-    """Measure and print the table."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="one or several (default: all)")
     parser.add_argument("--folder", type=Path, help="where stores are made, on the disk to measure (default: /tmp)")
     asked = parser.parse_args()
-    names = list(RECEIVERS)
-    rates: dict[str, list[float]] = {name: [] for name in names}
+    scenarios = [SCENARIOS[name] for name in asked.scenario or SCENARIOS]
+    rates: dict[Scenario, dict[str, list[float]]] = {one: {name: [] for name in one.receivers} for one in scenarios}
     with TemporaryDirectory(prefix="cmmd-node-bench-", dir=asked.folder) as temporary:
-        images = Path(temporary) / "images"
-        write_images(images, asked.images)
-        for number in range(asked.rounds):
-            turned = names[number % len(names) :] + names[: number % len(names)]
-            for name in turned:
+        folder = Path(temporary)
+        images = {one: write_images(folder / str(number), one) for number, one in enumerate(scenarios)}
+        for number, scenario in itertools.product(range(asked.rounds), scenarios):
+            names = scenario.receivers
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
                 subprocess.run(["sync"], check=True)
-                rate = measure(RECEIVERS[name], Path(temporary) / "store", images, asked.images)
-                rates[name].append(rate)
-                print(f"round {number + 1}: {name} {rate:.0f} images/s", file=sys.stderr)
-    print(f"{'receiver':<20} {'images/s':>8}  {'of all rounds':<40} {_NODE} to it")
-    for name in names:
-        # Within a round the machine was the same for both, so the ratio is taken there.
-        ratio = statistics.median(ours / theirs for ours, theirs in zip(rates[_NODE], rates[name], strict=True))
-        every = " ".join(f"{rate:.0f}" for rate in rates[name])
-        print(f"{name:<20} {statistics.median(rates[name]):>8.0f}  {every:<40} {ratio:.2f}")
+                rate = measure(RECEIVERS[name], folder / "store", images[scenario], scenario)
+                rates[scenario][name].append(rate)
+                print(f"round {number + 1}: {scenario.title}: {name} {rate:.1f} images/s", file=sys.stderr)
+    for scenario in scenarios:
+        print_table(scenario, rates[scenario])
 
 
 if __name__ == "__main__":
