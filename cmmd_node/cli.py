@@ -165,6 +165,50 @@ def analyze(
 
 
 @app.command()
+def evaluate(
+    manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV file: images and labels.")],
+    *,
+    out_dir: Annotated[Path, typer.Option("--out", help="Where report.html, metrics.json and answers go.")],
+    answers: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A model's answers; default: the built-in detector is asked."),
+    ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="Answers of a model to compare with; may be repeated."),
+    ] = None,
+    fold: Annotated[list[int] | None, typer.Option(help="Only this fold; may be repeated.")] = None,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws of patients.")] = 2000,
+    classical: Annotated[bool, typer.Option(help="Compare with the classical detector.")] = True,
+    processes: Annotated[int, typer.Option(min=0, help="Images asked about at once; 0: one a core.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model on labelled images, beside baselines, with intervals; writes a report with plots and pictures."""
+    from cmmd_node.train.evaluate_files import evaluate_files  # noqa: PLC0415
+
+    _log("evaluate", level=logging.WARNING)
+    with progress.status("reading") as status:
+        metrics = evaluate_files(
+            manifest,
+            out_dir,
+            answers=answers,
+            beside=beside or (),
+            folds=frozenset(fold or ()),
+            draws=draws,
+            classical=classical,
+            processes=processes,
+            tell=status.update,
+        )
+    for problem in metrics["data"]["faulty_rows"]:
+        progress.print(f"{manifest}: {problem}", markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        _print_json(metrics)
+    else:
+        _print_metrics(metrics)
+        out.print(f"wrote {out_dir / 'report.html'}", markup=False)
+
+
+@app.command()
 def send(
     paths: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them.")],
     to: Annotated[str, typer.Option("--to", help="Name of a configured peer.")],
@@ -456,6 +500,29 @@ def _print_download(answer: dict[str, Any]) -> None:
         out.print("Pixels were not looked at.", markup=False)
     out.print("All is as it should be." if answer["right"] else "Something is wrong.", markup=False)
     out.print(f"{answer['citation']} {answer['licence']}", markup=False)
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    def shown(estimate: dict[str, float | None]) -> str:
+        value, low, high = estimate.values()
+        return "-" if value is None or low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+    table = Table("malignancy of breasts", "model", "AUC (95 %)", box=None)
+    for part in metrics["malignancy"]["parts"]:
+        what = f"{part['name']}: {part['malignant']} of {part['breasts']}"
+        for row in part["models"]:
+            table.add_row(what, row["model"], shown(row["auc"]))
+    out.print(table)
+    if metrics["detection"]:
+        table = Table("lesions", "model", "found at 0.5 / 1 / 2 false marks per image (95 %)", box=None)
+        for kind in metrics["detection"]["kinds"]:
+            for row in kind["models"]:
+                rates = (shown(row["over_images_with_lesions"][rate]) for rate in ("0.5", "1.0", "2.0"))
+                table.add_row(f"{kind['kind']}: {kind['lesions']}", row["model"], " / ".join(rates))
+        out.print(table)
+    for source in metrics["sources"]:
+        out.print(source, markup=False)
+    out.print(metrics["disclaimer"], markup=False)
 
 
 def _print_answer(answer: dict[str, Any]) -> None:

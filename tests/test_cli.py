@@ -24,10 +24,13 @@ from cmmd_node.cli import app
 from cmmd_node.deliver import echo
 from cmmd_node.phantom import make_exam, to_datasets
 from cmmd_node.phantom.pacs import PacsStandIn
+from cmmd_node.train.answers import write_answers
 from cmmd_node.train.manifest import read_manifest
 from tests.cmmd.collections import write_collection
 from tests.conftest import free_ports
 from tests.nodes import wait_until
+from tests.train.collections import answers
+from tests.train.collections import write_collection as write_labelled
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -414,6 +417,39 @@ def test_cmmd_manifest_is_written_with_citation_and_licence(run: Run, cmmd: Path
 )
 def test_cmmd_commands_refuse_with_a_reason(run: Run, words: list[str], status: int, named: str) -> None:
     done = run(*words)
+    assert done.returncode == status
+    assert named in done.stderr
+
+
+def test_evaluate_writes_a_report_and_tells_the_figures(run: Run, tmp_path: Path) -> None:
+    manifest, images = write_labelled(tmp_path / "collection", patients=12)
+    write_answers(tmp_path / "mine.json", answers(images, "mine"), manifest.parent)
+    with manifest.open("a") as file:
+        file.write("gone.png,P99,L,CC" + "," * 12 + "\n")
+    words = ["evaluate", manifest, "--answers", "mine.json", "--no-classical", "--draws", "100"]
+    done = run(*words, "--out", "report")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^ *all: 6 of 12 +mine 1 +0\.500 \(0\.500 to 0\.500\)", done.stdout, re.M)
+    assert "Somebody et al. 2020, CC BY 4.0\n" in done.stdout
+    assert "Research software, not a medical device." in done.stdout
+    assert "row 26: there is no file" in done.stderr
+    assert (tmp_path / "report" / "report.html").is_file()
+    told = json.loads(run(*words, "--out", "report", "--json").stdout)
+    assert told == json.loads((tmp_path / "report" / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "named"),
+    [
+        ("path,patient,side\n", 1, "has no column view"),
+        ("path,patient,side,view\ngone.png,P,L,CC\n", 1, "has no image to evaluate"),
+        (None, 2, "manifest.csv"),
+    ],
+)
+def test_evaluate_refuses_with_a_reason(run: Run, tmp_path: Path, content: str | None, status: int, named: str) -> None:
+    if content is not None:
+        (tmp_path / "manifest.csv").write_text(content)
+    done = run("evaluate", "manifest.csv", "--out", "report")
     assert done.returncode == status
     assert named in done.stderr
 

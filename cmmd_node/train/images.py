@@ -11,7 +11,7 @@ from PIL import Image
 from cmmd_node.assemble.intensity import brightness
 from cmmd_node.assemble.pixel_format import MOST_PIXELS, PixelFormat
 from cmmd_node.assemble.pixels import read_pixels
-from cmmd_node.assemble.views import mammogram_of, read_header
+from cmmd_node.assemble.views import mammogram_of, read_header, spacing_of
 from cmmd_node.errors import NotAnalysed
 from cmmd_node.facts import Spacing
 from cmmd_node.train.manifest import LabelledImage
@@ -39,12 +39,23 @@ def read_picture(image: LabelledImage) -> Picture:
         The node would not analyse it, its header names another breast or view than the label does, or it is a picture
         that cannot be decoded.
     """
-    if image.path.suffix.lower() in (".png", ".jpg", ".jpeg"):
+    if _is_picture(image):
         return Picture(_read_png_or_jpeg(image), image.spacing)
     mammogram = mammogram_of(read_header(image.path))
     if mammogram.view != image.view:
         raise NotAnalysed(f"{image.path}: labelled as {image.view}, its header says {mammogram.view}")
     return Picture(read_pixels(image.path), image.spacing or mammogram.spacing)
+
+
+def image_spacing(image: LabelledImage) -> Spacing | None:
+    """Distance of pixel centres, from the manifest or the DICOM header, without reading pixels."""
+    if image.spacing is not None or _is_picture(image):
+        return image.spacing
+    return spacing_of(read_header(image.path))
+
+
+def _is_picture(image: LabelledImage) -> bool:
+    return image.path.suffix.lower() in (".png", ".jpg", ".jpeg")
 
 
 def _read_png_or_jpeg(image: LabelledImage) -> npt.NDArray[np.float32]:
