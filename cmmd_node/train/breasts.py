@@ -46,12 +46,17 @@ def tells_probability(answers: Answers) -> bool:
     )
 
 
-def malignancy_score(answers: Answers, breast: Breast) -> float | None:
-    """How malignant a model takes a breast to be; None when it did not answer.
+def malignancy_scores(answers: Answers, breasts: Iterable[Breast]) -> list[float | None]:
+    """How malignant a model takes each breast to be; None where it did not answer.
 
     Its probability, if the model gives one; else the highest probability of a mark on its images; for a model that
     gives no probabilities at all, the highest suspicion of a mark. A breast without marks scores 0.
     """
+    by_suspicion = not tells_probability(answers)
+    return [_score(answers, breast, by_suspicion=by_suspicion) for breast in breasts]
+
+
+def _score(answers: Answers, breast: Breast, *, by_suspicion: bool) -> float | None:
     own = answers.breasts.get(breast.first.breast)
     if own is not None and own.malignant is not None:
         return own.malignant
@@ -60,6 +65,5 @@ def malignancy_score(answers: Answers, breast: Breast) -> float | None:
     if not answered:
         return None
     marks = [mark for answer in answered for mark in answer.marks]
-    if tells_probability(answers):
-        return max((mark.probability_malignant or 0.0 for mark in marks), default=0.0)
-    return max((mark.suspicion for mark in marks), default=0.0)
+    scores = [mark.suspicion if by_suspicion else mark.probability_malignant for mark in marks]
+    return max((score for score in scores if score is not None), default=0.0)

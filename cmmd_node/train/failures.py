@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from cmmd_node.errors import NotAnalysed
 from cmmd_node.facts import Mark, PointCR
 from cmmd_node.train.answers import Answers
-from cmmd_node.train.breasts import Breast, breasts_of, malignancy_score
+from cmmd_node.train.breasts import breasts_of, malignancy_scores
 from cmmd_node.train.detection import diameter_mm, least_suspicion, marks_on, read_for_lesions
 from cmmd_node.train.froc import marks_within
 from cmmd_node.train.images import image_spacing, read_picture
@@ -93,11 +93,9 @@ def pictures(chosen: Sequence[Failure], answers: Answers) -> list[tuple[Failure,
 
 
 def _breasts(images: Sequence[LabelledImage], answers: Answers, most: int) -> list[Failure]:
-    scored: list[tuple[float, Breast]] = []
-    for breast in breasts_of(images):
-        score = malignancy_score(answers, breast)
-        if breast.label.classification is not None and score is not None:
-            scored.append((score, breast))
+    labelled = [breast for breast in breasts_of(images) if breast.label.classification is not None]
+    scores = malignancy_scores(answers, labelled)
+    scored = [(score, breast) for score, breast in zip(scores, labelled, strict=True) if score is not None]
     scored.sort(key=lambda one: one[0])
     missed = [one for one in scored if one[1].malignant][:most]
     alarmed = [one for one in reversed(scored) if not one[1].malignant][:most]

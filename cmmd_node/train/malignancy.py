@@ -16,7 +16,7 @@ import numpy as np
 from cmmd_node.facts import Laterality
 from cmmd_node.train.answers import Answers
 from cmmd_node.train.bootstrap import FloatArray, bootstrap, interval
-from cmmd_node.train.breasts import Breast, malignancy_score, tells_probability
+from cmmd_node.train.breasts import Breast, malignancy_scores, tells_probability
 from cmmd_node.train.calibration import brier, expected_calibration_error, reliability
 from cmmd_node.train.manifest import ABNORMALITIES
 from cmmd_node.train.metadata import metadata_scores
@@ -51,7 +51,7 @@ def malignancy(breasts: Sequence[Breast], entrants: Sequence[tuple[str, Answers]
         Plain values, ready for JSON.
     """
     labelled = [breast for breast in breasts if breast.label.classification is not None]
-    told = [[malignancy_score(answers, breast) for breast in labelled] for _, answers in entrants]
+    told = [malignancy_scores(answers, labelled) for _, answers in entrants]
     answered = np.array([all(s[unit] is not None for s in told) for unit in range(len(labelled))], dtype=bool)
     units = [breast for breast, kept in zip(labelled, answered, strict=True) if kept]
     of_metadata = metadata_scores(labelled)
