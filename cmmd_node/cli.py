@@ -303,6 +303,14 @@ def show_objects(files: FilesArgument) -> None:
 
 
 @app.command()
+def conformance() -> None:
+    """Print the DICOM conformance statement, as Markdown."""
+    from cmmd_node.conformance import statement  # noqa: PLC0415
+
+    sys.stdout.write(statement())
+
+
+@app.command()
 def studies(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What is known: every study, its rounds, what became of each image."""
     from cmmd_node.index import open_index  # noqa: PLC0415

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cmmd_node.settings import PeerSettings, Settings, TLSSettings
 
 #: For TLS 1.2, as RFC 9325 4.2 recommends; those of TLS 1.3 are all of that strength.
-_CIPHER_SUITES = (
+CIPHER_SUITES = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-RSA-AES128-GCM-SHA256",
     "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -212,7 +212,7 @@ def mistake(error: OSError) -> str:
 
 def _restrict(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(":".join(_CIPHER_SUITES))
+    context.set_ciphers(":".join(CIPHER_SUITES))
     context.options |= ssl.OP_NO_RENEGOTIATION
     # Whatever is in a file of authorities counts, also a peer's own certificate without the authority behind it.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -61,7 +61,9 @@ def test_readme_begins_with_the_two_commands_and_ci_runs_the_second() -> None:
     assert ci.splitlines()[-1] == 'exec "$(dirname "$0")/../tests/run" "$@"'
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md", "deploy/conformance.md"]
+)
 def test_document_has_no_dead_links_and_nothing_left_to_do(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert not re.search(r"TODO|FIXME|XXX|coming soon", text)

@@ -19,7 +19,7 @@ FLOORS = (
     {"index"},
     {"receive", "retrieve", "assemble", "cad", "report", "deliver", "phantom"},  # the steps
     {"cmmd", "route"},  # what is made of steps: the collection's reader, the route of a study
-    {"analyze", "demo", "dicomweb", "train", "web"},  # callers of the steps, for files, people, models and machines
+    {"analyze", "conformance", "demo", "dicomweb", "train", "web"},  # for files, people, models and machines
     {"serve"},
     {"cli"},
 )
@@ -43,6 +43,7 @@ ONLY_IN = {
 #: What outsiders of a room may rely on.
 PUBLIC = {
     "cad": {"ClassicalDetector"},
+    "conformance": {"statement"},
     "deliver": {"Answer", "Outgoing", "Verdict", "echo", "retry_after_seconds", "send", "verdict_of"},
     "index": {"Index", "now_ms", "open_index"},
     "phantom": {"Exam", "PhantomView", "Truth", "make_exam", "to_datasets"},

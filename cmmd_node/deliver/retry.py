@@ -6,9 +6,9 @@ import random
 from enum import StrEnum
 
 #: Success, and the warnings "coercion", "elements discarded" and "does not match SOP Class": stored (PS3.4 B.2.3).
-_STORED = frozenset({0x0000, 0xB000, 0xB006, 0xB007})
+STORED = frozenset({0x0000, 0xB000, 0xB006, 0xB007})
 #: Processing failure and resource limitation of PS3.7 annex C.
-_MAY_PASS = frozenset({0x0110, 0x0213})
+MAY_PASS = frozenset({0x0110, 0x0213})
 
 
 class Verdict(StrEnum):
@@ -21,9 +21,9 @@ class Verdict(StrEnum):
 
 def verdict_of(status: int) -> Verdict:
     """Out of resources (A7xx) and failures that may pass are tried again; everything else is for a person."""
-    if status in _STORED:
+    if status in STORED:
         return Verdict.STORED
-    if status & 0xFF00 == 0xA700 or status in _MAY_PASS:
+    if status & 0xFF00 == 0xA700 or status in MAY_PASS:
         return Verdict.TRY_AGAIN
     return Verdict.REFUSED
 

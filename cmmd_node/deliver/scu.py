@@ -30,15 +30,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CONNECT_SECONDS = 10
-_ASSOCIATE_SECONDS = 30
-_PROGRESS_SECONDS = 30
+CONNECT_SECONDS = 10
+ASSOCIATE_SECONDS = 30
+PROGRESS_SECONDS = 30
 _ECHO_SECONDS = 3
-_SLOWEST_BYTES_PER_SECOND = 200_000
+#: Largest PDU that we take as requestor.
+PDU_BYTES = 131072
+SLOWEST_BYTES_PER_SECOND = 200_000
 #: PS3.8 9.3.2: presentation context ids are odd and fit one byte.
 _CONTEXTS = 128
 #: Transfer syntaxes between which a data set can be written anew without touching its values.
-_UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _PERMANENT = 0x01
 
 
@@ -107,15 +109,15 @@ def send(
     ae = AE(calling_ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.connection_timeout = _CONNECT_SECONDS
-    ae.acse_timeout = _ASSOCIATE_SECONDS
-    ae.network_timeout = _PROGRESS_SECONDS
+    ae.connection_timeout = CONNECT_SECONDS
+    ae.acse_timeout = ASSOCIATE_SECONDS
+    ae.network_timeout = PROGRESS_SECONDS
     assoc = ae.associate(
         host,
         port,
         contexts=_contexts(files),
         ae_title=called_ae_title,
-        max_pdu=131072,
+        max_pdu=PDU_BYTES,
         evt_handlers=[(evt.EVT_CONN_OPEN, _limit_waiting)],
         tls_args=_tls_args(tls),
     )
@@ -147,8 +149,8 @@ def _contexts(files: Sequence[Outgoing]) -> list[object]:
     wanted: dict[tuple[str, str], None] = {}
     for file in files:
         wanted[(file.sop_class_uid, file.transfer_syntax_uid)] = None
-        if file.transfer_syntax_uid in _UNCOMPRESSED:
-            wanted.update({(file.sop_class_uid, syntax): None for syntax in _UNCOMPRESSED})
+        if file.transfer_syntax_uid in UNCOMPRESSED:
+            wanted.update({(file.sop_class_uid, syntax): None for syntax in UNCOMPRESSED})
     if len(wanted) > _CONTEXTS:
         raise DeliveryRefused(f"{len(wanted)} kinds of files need as many presentation contexts; send fewer at once")
     return [build_context(sop_class, syntax) for sop_class, syntax in wanted]
@@ -161,8 +163,8 @@ def _store(assoc: Association, file: Outgoing, called_ae_title: str) -> Answer:
         if context.abstract_syntax == file.sop_class_uid
     }
     syntaxes = [file.transfer_syntax_uid]
-    if file.transfer_syntax_uid in _UNCOMPRESSED:
-        syntaxes += _UNCOMPRESSED
+    if file.transfer_syntax_uid in UNCOMPRESSED:
+        syntaxes += UNCOMPRESSED
     if accepted.isdisjoint(syntaxes):
         name = UID(file.sop_class_uid).name
         return Answer(
@@ -170,7 +172,7 @@ def _store(assoc: Association, file: Outgoing, called_ae_title: str) -> Answer:
             None,
             f"{called_ae_title} accepted no presentation context for {name}; its administrator can enable it",
         )
-    assoc.dimse_timeout = _PROGRESS_SECONDS + file.path.stat().st_size / _SLOWEST_BYTES_PER_SECOND
+    assoc.dimse_timeout = PROGRESS_SECONDS + file.path.stat().st_size / SLOWEST_BYTES_PER_SECOND
     if not assoc.is_established:
         raise DeliveryFailed(f"{called_ae_title} ended the association")
     response = assoc.send_c_store(dcmread(file.path))  # written anew where the peer takes the other uncompressed syntax
@@ -182,7 +184,7 @@ def _store(assoc: Association, file: Outgoing, called_ae_title: str) -> Answer:
 
 def _limit_waiting(event: Event) -> None:
     """Sending blocks without limit otherwise: pynetdicom's timers do not reach into the socket."""
-    event.assoc.dul.socket.socket.settimeout(_PROGRESS_SECONDS)
+    event.assoc.dul.socket.socket.settimeout(PROGRESS_SECONDS)
 
 
 def _tls_args(tls: Client | None) -> tuple[Client, str] | None:

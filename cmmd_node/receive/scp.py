@@ -15,14 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pydicom.config
 from pydicom.dataset import Dataset
 from pydicom.uid import (
-    HTJ2K,
     BreastTomosynthesisImageStorage,
     DigitalMammographyXRayImageStorageForPresentation,
     DigitalMammographyXRayImageStorageForProcessing,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     JPEGLSTransferSyntaxes,
@@ -73,11 +70,10 @@ TRANSFER_SYNTAXES = (
     *JPEGTransferSyntaxes,
     *JPEGLSTransferSyntaxes,
     *JPEG2000TransferSyntaxes,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    HTJ2K,
     RLELossless,
 )
+#: For a C-ECHO it makes no difference.
+VERIFICATION_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 #: The C-STORE response to each refusal (PS3.4 table B.2-1, PS3.7 annex C); the nearest class decides.
 STORE_STATUS: dict[type[RefusedInstance], int] = {
@@ -93,7 +89,7 @@ STORE_STATUS: dict[type[RefusedInstance], int] = {
     UnreadableInstance: 0xC100,
     RefusedInstance: 0x0110,
 }
-_PROCESSING_FAILURE = 0x0110
+PROCESSING_FAILURE = 0x0110
 #: PS3.8 9.3.8, source 0: initiated by the service user.
 _ABORT_BY_USER = 0x00
 _ABORT_SECONDS = 1.0
@@ -121,7 +117,7 @@ class Receiver:
         ae.dimse_timeout = settings.receive.idle_seconds
         ae.network_timeout = settings.receive.idle_seconds
         ae.maximum_associations = 10_000  # counted by `_requested`, which leaves out half-open sockets
-        ae.add_supported_context(Verification)
+        ae.add_supported_context(Verification, list(VERIFICATION_SYNTAXES))
         for storage_class in STORAGE_CLASSES:
             ae.add_supported_context(storage_class, list(TRANSFER_SYNTAXES))
         self._server = Server(
@@ -202,7 +198,7 @@ class Receiver:
             return _response(status, str(error))
         except Exception:  # the one catch-all around a DIMSE request
             logger.exception("C-STORE from %r failed", source)
-            return _response(_PROCESSING_FAILURE, "unexpected error")
+            return _response(PROCESSING_FAILURE, "unexpected error")
         finally:
             data_set.discard()
         logger.info("C-STORE from %r: %s %s", source, request.AffectedSOPInstanceUID, outcome)

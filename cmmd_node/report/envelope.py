@@ -26,7 +26,7 @@ from cmmd_node.report.uids import instance_uid, model_uid, series_uid
 MANUFACTURER = "cmmd-node"
 NOTICE = "Research use only, not a medical device"
 
-_CHARACTER_SET = "ISO_IR 192"
+CHARACTER_SET = "ISO_IR 192"
 _SOP_INSTANCE_UID = 0x00080018
 _MODALITY = {Form.CAD_SR: "SR", Form.SEG: "SEG", Form.GSPS: "PR", Form.TID1500: "SR", Form.SC: "OT"}
 #: With the notice behind it, at most 64 characters.
@@ -68,7 +68,7 @@ def describe(ds: Dataset, identity: Dataset, round_: Round, model: Model, form: 
     Every date and time is that of the round (PS3.3 C.7.3.1, C.12.1), so that a second attempt writes the same.
     """
     day, hour = f"{round_.created:%Y%m%d}", f"{round_.created:%H%M%S}"
-    ds.SpecificCharacterSet = _CHARACTER_SET
+    ds.SpecificCharacterSet = CHARACTER_SET
     ds.InstanceCreationDate, ds.InstanceCreationTime = day, hour
     ds.update(identity)
     ds.Modality = _MODALITY[form]
@@ -133,7 +133,7 @@ def _encoded(ds: Dataset) -> bytes:
     """Encode some of the elements of an object in Explicit VR Little Endian (PS3.5 A.2)."""
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, False
-    write_dataset(buffer, ds, _CHARACTER_SET)
+    write_dataset(buffer, ds, CHARACTER_SET)
     return buffer.getvalue()
 
 

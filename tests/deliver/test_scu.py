@@ -161,7 +161,7 @@ def test_an_abort_in_the_middle_keeps_the_answers_before_it(peer: StartPeer, tmp
 
 
 def test_a_peer_that_freezes_before_it_answers_costs_a_deadline(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scu, "_ASSOCIATE_SECONDS", 0.5)
+    monkeypatch.setattr(scu, "ASSOCIATE_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         with pytest.raises(DeliveryFailed, match="no answer"):
             list(to(server.getsockname()[1], image))
@@ -173,7 +173,7 @@ def test_a_peer_that_freezes_before_it_answers_costs_a_deadline(image: Path, mon
 def test_a_peer_that_never_answers_a_c_store_costs_a_deadline(
     peer: StartPeer, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scu, "_PROGRESS_SECONDS", 0.5)
+    monkeypatch.setattr(scu, "PROGRESS_SECONDS", 0.5)
     release = threading.Event()
 
     def store(_event: Any) -> int:

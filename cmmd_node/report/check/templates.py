@@ -60,6 +60,8 @@ class TemplateCheck:
         self._root = root
         self._items = {node.position: node for node in root.walk()}
         self._faults: list[Fault] = []
+        self.rows: dict[str, set[str]] = {}
+        """Templates that were met, each with the rows that an item of the document stands for."""
 
     def faults(self, tid: str) -> list[Fault]:
         """Compare the document with a root template."""
@@ -89,6 +91,7 @@ class TemplateCheck:
         return node.value_type == row.value_type and (node.name in _members(row.concept) or not row.concept)
 
     def _check_item(self, branch: _Branch, node: Node) -> None:
+        self.rows.setdefault(branch.tid, set()).add(branch.row.number)
         for message, ours in _value_faults(branch.row, node):
             self._fault(branch, node, message, ours=ours)
         if branch.row.value_type == ANY:
