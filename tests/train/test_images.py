@@ -10,7 +10,7 @@ from PIL import Image
 
 from cmmd_node.errors import NotAnalysed
 from cmmd_node.facts import Laterality, Spacing, View, ViewPosition
-from cmmd_node.train.images import read_picture
+from cmmd_node.train.images import image_spacing, read_picture
 from cmmd_node.train.manifest import LabelledImage
 from tests.mammograms import breast, make_mammogram
 
@@ -35,6 +35,32 @@ def test_png_and_dicom_of_one_picture_are_read_alike(tmp_path: Path) -> None:
     assert dicom.spacing is not None
     assert dicom.spacing.row_mm == pytest.approx(0.094090909)
     assert png.spacing == SPACING
+
+
+def test_window_of_the_header_is_not_applied(tmp_path: Path) -> None:
+    window = {"VOILUTFunction": "SIGMOID", "WindowCenter": "40.0", "WindowWidth": "20.0"}
+    make_mammogram(**window).save_as(tmp_path / "window.dcm", enforce_file_format=True)
+    make_mammogram(VOILUTFunction=None, WindowCenter=None, WindowWidth=None).save_as(
+        tmp_path / "none.dcm", enforce_file_format=True
+    )
+    windowed, plain = (read_picture(labelled(tmp_path / name)).pixels for name in ("window.dcm", "none.dcm"))
+    assert np.array_equal(windowed, plain)
+
+
+def test_sixteen_bit_twin_is_read_alike(tmp_path: Path) -> None:
+    make_mammogram(breast()).save_as(tmp_path / "8.dcm", enforce_file_format=True)
+    make_mammogram(breast().astype(np.uint16) * 257).save_as(tmp_path / "16.dcm", enforce_file_format=True)
+    shallow, deep = (read_picture(labelled(tmp_path / name)).pixels for name in ("8.dcm", "16.dcm"))
+    np.testing.assert_allclose(deep, shallow, atol=1e-5)
+
+
+def test_spacing_is_known_without_reading_pixels(tmp_path: Path) -> None:
+    make_mammogram().save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    told = image_spacing(labelled(tmp_path / "a.dcm", spacing=None))
+    assert told is not None
+    assert told.column_mm == pytest.approx(0.094090909)
+    assert image_spacing(labelled(tmp_path / "a.dcm")) == SPACING
+    assert image_spacing(labelled(tmp_path / "none.png", spacing=None)) is None
 
 
 def test_jpeg_is_nearly_the_same(tmp_path: Path) -> None:
