@@ -13,13 +13,14 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from cmmd_node.assemble.views import read_header
+from cmmd_node.cad import model_of
 from cmmd_node.cad.isolation import IsolatedPool
 from cmmd_node.errors import InvalidResult, NotAnalysed
 from cmmd_node.facts import USUAL_FORMS, Codes, Form, Model, Outcome, Round, StudyResult, ViewResult
 from cmmd_node.files import files_below
 from cmmd_node.index.rounds import finding_to_json
 from cmmd_node.report import ResultObject
-from cmmd_node.route import ImageFile, ImageJob, WriteJob, analyse_study, detector, write_analysed_study
+from cmmd_node.route import ImageFile, ImageJob, WriteJob, analyse_study, prove_detector, write_analysed_study
 from cmmd_node.settings import CadSettings
 
 #: Who derives the UIDs of results made without a node; they depend on the content alone, so a rerun repeats them.
@@ -44,6 +45,11 @@ def analyze_files(
     dict
         ``studies``, each with its outcome, model, images, findings and files, and ``skipped``, files that are no DICOM
         images with the reason; plain values, ready for JSON.
+
+    Raises
+    ------
+    BundleRefused
+        The model bundle of the settings cannot be used.
     """
     studies: dict[str, dict[str, tuple[Path, Dataset]]] = defaultdict(dict)
     skipped = []
@@ -61,13 +67,16 @@ def analyze_files(
             else:
                 studies[study_uid][instance_uid] = (path, header)
     out_dir.mkdir(parents=True, exist_ok=True)
+    model = model_of(settings.bundle)
     pool = IsolatedPool(settings.threads or os.cpu_count() or 1)
     try:
+        prove_detector(pool, settings.bundle, seconds=settings.view_seconds)
         answers = [
             _analyze_study(
                 pool,
                 uid,
                 images,
+                model=model,
                 out_dir=out_dir,
                 settings=settings,
                 threshold=threshold,
@@ -86,6 +95,7 @@ def _analyze_study(
     study_instance_uid: str,
     images: dict[str, tuple[Path, Dataset]],
     *,
+    model: Model,
     out_dir: Path,
     settings: CadSettings,
     threshold: float | None,
@@ -99,7 +109,7 @@ def _analyze_study(
     )
     result = analyse_study(
         pool,
-        detector().model,
+        model,
         [
             ImageJob(
                 path=path,
@@ -107,6 +117,9 @@ def _analyze_study(
                 sop_class_uid=str(header.get("SOPClassUID", "")),
                 round_=round_,
                 threshold=settings.threshold if threshold is None else threshold,
+                bundle=settings.bundle,
+                digest=model.digest,
+                analyses=settings.analyses,
             )
             for uid, (path, header) in sorted(images.items())
         ],

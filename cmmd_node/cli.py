@@ -11,7 +11,7 @@ import logging
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from cmmd_node import __version__
 from cmmd_node.errors import NodeError, SettingsError, StartRefused
 from cmmd_node.facts import USUAL_FORMS, Codes, Form
 from cmmd_node.settings import load_settings
+
+if TYPE_CHECKING:
+    from cmmd_node.cad.golden import GoldenView
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,6 +36,8 @@ cmmd_app = typer.Typer(no_args_is_help=True, help="The Chinese Mammography Datab
 app.add_typer(cmmd_app, name="cmmd")
 app.add_typer(deliveries_app, name="deliveries")
 app.add_typer(config_app, name="config")
+models_app = typer.Typer(no_args_is_help=True, help="Model bundles: what is installed, and whether it can be used.")
+app.add_typer(models_app, name="models")
 
 #: Of each kind of fault; a folder that lacks a thousand patients says so in fewer.
 _MOST_LINES = 20
@@ -48,6 +53,7 @@ SheetOption = Annotated[
 ]
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="A download.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
+BundleArgument = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder of a bundle.")]
 FilesArgument = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="DICOM files.")]
 
 
@@ -448,6 +454,92 @@ def write_cmmd_manifest(
     out.print(f"{CITATION} {LICENCE}", markup=False)
 
 
+@app.command()
+def train(
+    manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A collection, as a manifest.")],
+    *,
+    out_dir: Annotated[Path, typer.Option("--out", help="The bundle to be made.")],
+    work: Annotated[Path, typer.Option(help="Keeps images and progress; the same command goes on from there.")],
+    licence: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Licence of the weights, a text file.")],
+    name: Annotated[str, typer.Option(help="Of the model.")] = "second-look",
+    version: Annotated[str, typer.Option(help="Of the model.")] = "0.1.0",
+    held_out: Annotated[
+        int | None, typer.Option(min=0, help="Fold of the manifest that validates; default: every sixth group.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="How often each image is seen.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="As torch names it: cpu, cuda.")] = "cpu",
+) -> None:
+    """Train a mass network on outlined images and pack it as a bundle that is ready to install."""
+    from cmmd_node.train.fit import Recipe  # noqa: PLC0415
+    from cmmd_node.train.train import About, train_bundle  # noqa: PLC0415
+
+    about = About(name=name, version=version, licence=licence.stem, licence_text=licence.read_text())
+    bundle = train_bundle(
+        manifest,
+        out_dir,
+        about,
+        Recipe(epochs=epochs, seed=seed),
+        _golden_view(),
+        work=work,
+        held_out=held_out,
+        device=device,
+        tell=lambda what: progress.print(str(what), markup=False),
+    )
+    out.print(f"{bundle.label} is in {bundle.folder}", markup=False)
+
+
+@models_app.command("list")
+def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """The built-in model and the installed bundles; what cannot be used, and why."""
+    from cmmd_node.cad.inventory import inventory  # noqa: PLC0415
+
+    rows = inventory(load_settings(config))
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table("in use", "bundle", "model", "version", "digest", "problem", box=None)
+    for row in rows:
+        digest = (row["digest"] or "")[:12]
+        table.add_row("*" if row["in_use"] else "", row["bundle"], row["name"], row["version"], digest, row["problem"])
+    out.print(table)
+
+
+@models_app.command("show")
+def show_model(bundle: BundleArgument) -> None:
+    """What a bundle says of itself: its verified metadata, for people and machines."""
+    from cmmd_node.cad.bundle import read_bundle  # noqa: PLC0415
+
+    _print_json(read_bundle(bundle).metadata.model_dump(mode="json", by_alias=True))
+
+
+@models_app.command("check")
+def check_model(bundle: BundleArgument) -> None:
+    """Verify every file of a bundle, open the model and let it repeat its golden marks."""
+    from cmmd_node.cad import open_detector  # noqa: PLC0415
+
+    model = open_detector(str(bundle)).model
+    out.print(f"{model.name} {model.version} can be used; digest {model.digest}", markup=False)
+
+
+@models_app.command("install")
+def install_model(bundle: BundleArgument, config: ConfigOption = None) -> None:
+    """Check a bundle and copy it to the node's models; the setting [cad] bundle then names the folder."""
+    from cmmd_node.cad.sealing import install  # noqa: PLC0415
+
+    target = install(bundle, load_settings(config).models_dir)
+    out.print(f'installed; to use it: [cad] bundle = "{target}"', markup=False)
+
+
+@models_app.command("seal")
+def seal_model(bundle: BundleArgument) -> None:
+    """Finish a bundle of your own: run it on a phantom, keep the marks as golden, write the sha256 of all files."""
+    from cmmd_node.cad.sealing import seal  # noqa: PLC0415
+
+    sealed = seal(bundle, _golden_view())
+    out.print(f"{sealed.label} is sealed; digest of metadata.json {sealed.digest}", markup=False)
+
+
 @config_app.command("show")
 def show_config(config: ConfigOption = None) -> None:
     """Print the effective settings as JSON, secrets masked."""
@@ -476,6 +568,18 @@ def _log(role: str, level: int = logging.INFO) -> None:
     for name in ("pynetdicom", "alembic", "dbos", "highdicom", "pydicom", "uvicorn"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it prints tracebacks of what peers do
+
+
+def _golden_view() -> GoldenView:
+    """A phantom with a mass: what bundles keep to prove themselves on."""
+    from cmmd_node.cad.golden import GoldenView  # noqa: PLC0415
+    from cmmd_node.facts import Kind, Spacing  # noqa: PLC0415
+    from cmmd_node.phantom import make_exam  # noqa: PLC0415
+    from cmmd_node.phantom.anatomy import PIXEL_MM  # noqa: PLC0415
+
+    drawn = next(view for view in make_exam(1).views if any(truth.kind is Kind.MASS for truth in view.truths))
+    pixels = (drawn.pixels / 255.0).astype("float32")
+    return GoldenView(pixels, drawn.view, Spacing(row_mm=PIXEL_MM, column_mm=PIXEL_MM))
 
 
 def _print_json(value: Any) -> None:

@@ -5,6 +5,7 @@
     NodeError
     |-- SettingsError           the configuration cannot be used; a person must change it
     |-- StartRefused            the node must not run here: lock held, database newer than the program, no durable disk
+    |   `-- BundleRefused       a model bundle that is not what it says, or not what this program can run
     |-- RefusedInstance         a peer's object is not kept
     |   |-- OutOfResources      no space, I/O error, index unavailable: the peer should try again
     |   |-- WrongSOPClass       SOP Classes of context, command and data set disagree
@@ -17,6 +18,7 @@
     |   |   `-- TooComplex      nested too deep or too many elements
     |   `-- InstanceCollision   other bytes under a SOP Instance UID that is already kept
     |-- NotAnalysed             an image that the CAD does not take, with the reason as a sentence
+    |-- ModelFault              a model's answer that is none: NaN, out of range, wrong shape, crash
     |-- InvalidResult           an object of ours that the template check refuses; it is not sent
     `-- DeliveryFailed          a peer did not take a result
         `-- DeliveryRefused     and never will: retrying is useless
@@ -35,6 +37,10 @@ class SettingsError(NodeError):
 
 class StartRefused(NodeError):
     """The node must not start here; the message says why."""
+
+
+class BundleRefused(StartRefused):
+    """A model bundle cannot be used; the message names the bundle and what is wrong with it."""
 
 
 class RefusedInstance(NodeError):
@@ -83,6 +89,10 @@ class InstanceCollision(RefusedInstance):
 
 class NotAnalysed(NodeError):
     """An image that the CAD does not take; the message is the reason that goes into the result."""
+
+
+class ModelFault(NodeError):
+    """A model gave no answer that can be used; the message names the model and goes into the result."""
 
 
 class InvalidResult(NodeError):

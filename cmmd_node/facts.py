@@ -204,6 +204,14 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+class Analysis(StrEnum):
+    """What a site wants to be told; the words of the ``analyses`` setting."""
+
+    DETECTION = "detection"
+    CHARACTERISATION = "characterisation"
+    """How probable it is that a mass is malignant, from a model that was calibrated for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """Which model spoke; part of every object, log line and answer."""

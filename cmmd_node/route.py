@@ -15,7 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -32,17 +32,30 @@ from cmmd_node.assemble.pixels import read_pixels
 from cmmd_node.assemble.settle import settled_at_ms
 from cmmd_node.assemble.sides import side_warning
 from cmmd_node.assemble.views import mammogram_of, read_header, view_of
-from cmmd_node.cad import ClassicalDetector
+from cmmd_node.cad import Detector, model_of, open_detector
 from cmmd_node.cad.isolation import IsolatedPool, Lost
 from cmmd_node.deliver import Outgoing, Verdict, retry_after_seconds, send, verdict_of
-from cmmd_node.errors import DeliveryFailed, DeliveryRefused, InvalidResult, NotAnalysed
-from cmmd_node.facts import USUAL_FORMS, Codes, Form, Model, Round, StudyResult, View, ViewResult, ViewStatus
+from cmmd_node.errors import BundleRefused, DeliveryFailed, DeliveryRefused, InvalidResult, ModelFault, NotAnalysed
+from cmmd_node.facts import (
+    USUAL_FORMS,
+    Analysis,
+    Codes,
+    Form,
+    Mammogram,
+    Mark,
+    Model,
+    Round,
+    StudyResult,
+    View,
+    ViewResult,
+    ViewStatus,
+)
 from cmmd_node.index import Index, now_ms, rounds
 from cmmd_node.index import deliveries as parcels
 from cmmd_node.index.tables import DeliveryState, RoundState
 from cmmd_node.index.work import DELIVERY_QUEUE, DELIVERY_WORKFLOW, STUDY_QUEUE, STUDY_WORKFLOW
 from cmmd_node.report import ResultObject, findings_of, write_results
-from cmmd_node.settings import CHECK_AE_TITLE, CHECK_PEER, PeerSettings, Settings
+from cmmd_node.settings import BUILTIN, CHECK_AE_TITLE, CHECK_PEER, PeerSettings, Settings
 from cmmd_node.tls import to_peer
 
 logger = logging.getLogger(__name__)
@@ -74,6 +87,10 @@ class ImageJob:
     sop_class_uid: str
     round_: Round
     threshold: float | None
+    bundle: str = BUILTIN
+    digest: str | None = None
+    """Of the model for which the result will speak; None: whichever the bundle holds."""
+    analyses: tuple[Analysis, ...] = (Analysis.DETECTION,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,14 +115,27 @@ class WriteJob:
 
 
 @cache
-def detector() -> ClassicalDetector:
+def detector(bundle: str = BUILTIN) -> Detector:
     """The detector of this process."""
-    return ClassicalDetector()
+    return open_detector(bundle)
 
 
-def load_detector(_number: int) -> None:
+def load_detector(bundle: str) -> None:
     """Make a child process ready before its first image."""
-    detector()
+    detector(bundle)
+
+
+def prove_detector(pool: IsolatedPool, bundle: str, *, seconds: float) -> None:
+    """Open a bundle in a child process and let it repeat its golden marks.
+
+    Raises
+    ------
+    BundleRefused
+        It cannot be used.
+    """
+    (lost,) = pool.map(load_detector, [bundle], seconds=seconds)
+    if isinstance(lost, Lost):
+        raise BundleRefused(f"model bundle {bundle}: it cannot be opened: {lost.reason}")
 
 
 def analyse_image(job: ImageJob) -> ViewResult:
@@ -116,9 +146,12 @@ def analyse_image(job: ImageJob) -> ViewResult:
         view = view_of(header)
         mammogram = mammogram_of(header)
         pixels = read_pixels(job.path)
-        marks = detector().marks(pixels, view=mammogram.view, spacing=mammogram.spacing, threshold=job.threshold)
+        marks = _marks(job, pixels, mammogram)
     except NotAnalysed as reason:
         return _without_marks(job, view, ViewStatus.NOT_ANALYSED, str(reason))
+    except (ModelFault, BundleRefused) as fault:
+        logger.error("%s: %s", job.sop_instance_uid, fault)  # noqa: TRY400 - the sentence says it all
+        return _without_marks(job, view, ViewStatus.FAILED, str(fault))
     except Exception as error:  # the catch-all around one image: it costs this image only
         logger.exception("%s: analysis failed", job.sop_instance_uid)
         return _without_marks(job, view, ViewStatus.FAILED, f"the analysis failed ({type(error).__name__})")
@@ -131,6 +164,17 @@ def analyse_image(job: ImageJob) -> ViewResult:
         remark=side_warning(header, pixels),
         findings=findings_of(job.round_, job.sop_instance_uid, mammogram.view, marks),
     )
+
+
+def _marks(job: ImageJob, pixels: npt.NDArray[np.float32], mammogram: Mammogram) -> tuple[Mark, ...]:
+    """What the model says, and of that what was asked for."""
+    speaker = detector(job.bundle)
+    if job.digest not in (None, speaker.model.digest):
+        raise ModelFault(f"model {speaker.model.name}: its bundle has changed since the node started; start it anew")
+    marks = speaker.marks(pixels, view=mammogram.view, spacing=mammogram.spacing, threshold=job.threshold)
+    if Analysis.CHARACTERISATION in job.analyses:
+        return marks
+    return tuple(replace(mark, probability_malignant=None) for mark in marks)
 
 
 def write_study(job: WriteJob) -> list[ResultObject]:
@@ -181,11 +225,7 @@ class StudyRoute:
         self._client = client
         self._pool = pool
         self._node_uid = node_uid
-
-    @property
-    def model(self) -> Model:
-        """The model that speaks in this process."""
-        return detector().model
+        self.model = model_of(settings.cad.bundle)
 
     def register(self) -> None:
         """Name the workflows to DBOS, before it is launched."""
@@ -280,6 +320,9 @@ class StudyRoute:
                     sop_class_uid=image.sop_class_uid,
                     round_=round_,
                     threshold=self._settings.cad.threshold,
+                    bundle=self._settings.cad.bundle,
+                    digest=self.model.digest,
+                    analyses=self._settings.cad.analyses,
                 )
                 for image in images
             ],

@@ -25,7 +25,7 @@ from cmmd_node.index.identity import node_uid
 from cmmd_node.index.status import beat
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.scp import Receiver
-from cmmd_node.settings import Settings
+from cmmd_node.settings import BUILTIN, Settings
 from cmmd_node.tls import check_certificate
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ ROLES = ("receive", "work", "web")
 EXIT_REFUSED = 2
 _BEAT_SECONDS = 5.0
 _STOP_SECONDS = 20.0
+#: Opening a model: libraries, weights and golden marks.
+_OPEN_SECONDS = 120.0
 _LONGEST_PAUSE_SECONDS = 30.0
 
 
@@ -121,12 +123,21 @@ def _work(settings: Settings, index: Index, _number: int, stop: threading.Event)
     from cmmd_node.cad.isolation import IsolatedPool  # noqa: PLC0415
     from cmmd_node.index.engine import APPLICATION, DBOS_SCHEMA  # noqa: PLC0415
     from cmmd_node.report import new_node_uid  # noqa: PLC0415
-    from cmmd_node.route import StudyRoute, load_detector  # noqa: PLC0415
+    from cmmd_node.route import StudyRoute, load_detector, prove_detector  # noqa: PLC0415
 
     processes = settings.cad.threads or os.cpu_count() or 1
     pool = IsolatedPool(processes)
+    bundle = settings.cad.bundle
+    if bundle != BUILTIN:
+        try:
+            prove_detector(pool, bundle, seconds=_OPEN_SECONDS)
+        except StartRefused:
+            pool.close()
+            raise
     # Imports take seconds; the first study waits for whatever is left of them.
-    threading.Thread(target=pool.map, args=(load_detector, range(processes)), kwargs={"seconds": 60}).start()
+    threading.Thread(
+        target=pool.map, args=(load_detector, [bundle] * processes), kwargs={"seconds": _OPEN_SECONDS}
+    ).start()
     identity = node_uid(settings.node.data_dir, new_node_uid)
     DBOS(
         config={

@@ -29,7 +29,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from cmmd_node.errors import SettingsError
-from cmmd_node.facts import USUAL_FORMS, Codes, Form
+from cmmd_node.facts import USUAL_FORMS, Analysis, Codes, Form
 
 CONFIG_VARIABLE = "CMMD_NODE_CONFIG"
 _PREFIX, _DELIMITER = "CMMD_NODE_", "__"
@@ -143,13 +143,32 @@ class SettleSettings(_Section):
         return self
 
 
+#: The word for the model that comes with the program.
+BUILTIN = "builtin"
+
+
 class CadSettings(_Section):
     """Which model speaks, and with how many processes."""
 
-    bundle: Literal["builtin"] = "builtin"
+    bundle: str = BUILTIN
+    analyses: tuple[Analysis, ...] = (Analysis.DETECTION,)
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     view_seconds: Seconds = 120
+
+    @field_validator("bundle")
+    @classmethod
+    def _there(cls, value: str) -> str:
+        if value != BUILTIN and not (Path(value) / "metadata.json").is_file():
+            raise ValueError(f"{value!r} is neither {BUILTIN!r} nor the folder of a model bundle, with a metadata.json")
+        return value
+
+    @field_validator("analyses")
+    @classmethod
+    def _detects(cls, value: tuple[Analysis, ...]) -> tuple[Analysis, ...]:
+        if Analysis.DETECTION not in value:
+            raise ValueError("detection cannot be left out: everything else is said of what was detected")
+        return value
 
 
 class DeliverSettings(_Section):
@@ -286,6 +305,11 @@ class Settings(BaseSettings):
         return PeerSettings(
             name=CHECK_PEER, ae_title=CHECK_AE_TITLE, host="127.0.0.1", port=self.node.check_port, results=USUAL_FORMS
         )
+
+    @property
+    def models_dir(self) -> Path:
+        """Where installed model bundles are."""
+        return self.node.data_dir / "models"
 
     def peer_named(self, name: str) -> PeerSettings | None:
         """The peer of that name, the self-check included; None when nobody has it."""

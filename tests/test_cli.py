@@ -26,6 +26,7 @@ from cmmd_node.phantom import make_exam, to_datasets
 from cmmd_node.phantom.pacs import PacsStandIn
 from cmmd_node.train.answers import write_answers
 from cmmd_node.train.manifest import read_manifest
+from tests.cad.bundles import command as make_command_bundle
 from tests.cmmd.collections import write_collection
 from tests.conftest import free_ports
 from tests.nodes import wait_until
@@ -500,3 +501,31 @@ def test_demo_brings_a_phantom_exam_through_and_back(run: Run, tmp_path: Path) -
         paths += [one["path"] for one in answer["objects"]]
     assert len(set(paths)) == len(paths)
     shutil.rmtree(tmp_path / "here")  # nothing of it runs any more
+
+
+def test_models_are_checked_installed_and_listed(run: Run, tmp_path: Path) -> None:
+    bundle = make_command_bundle(tmp_path / "bundle")
+    sealed = run("models", "seal", bundle)
+    assert (sealed.returncode, sealed.stdout.split(" is sealed")[0]) == (0, "tiny 1.0")
+    config = tmp_path / "node.toml"
+    config.write_text(f'[node]\ndata_dir = "{tmp_path / "data"}"\n')
+    installed = run("models", "install", bundle, "--config", config)
+    assert f'bundle = "{tmp_path / "data" / "models" / "tiny-1.0"}"' in installed.stdout
+    (bundle / "LICENSE").write_text("another\n")
+    refused = run("models", "check", bundle)
+    assert refused.returncode == 2
+    assert "LICENSE has sha256" in refused.stderr
+    rows = json.loads(run("models", "list", "--config", config, "--json").stdout)
+    assert [(row["name"], row["in_use"], row["problem"]) for row in rows] == [
+        ("cmmd-node-classical", True, ""),
+        ("tiny", False, ""),
+    ]
+    assert json.loads(run("models", "show", rows[1]["bundle"]).stdout)["kind"] == "command"
+
+
+def test_train_says_what_is_wrong_with_its_manifest(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,patient\n")
+    (tmp_path / "L").write_text("licence\n")
+    refused = run("train", "m.csv", "--out", "b", "--work", "w", "--licence", "L")
+    assert refused.returncode == 1
+    assert "has no column side, view" in refused.stderr

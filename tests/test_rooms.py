@@ -30,6 +30,7 @@ GROUND = ("cmmd_node", "errors", "facts", "files", "settings", "tls")
 #: Libraries and the only rooms that may import them.
 ONLY_IN = {
     "torch": {"cad", "train"},
+    "safetensors": {"cad", "train"},
     "fastapi": {"web", "dicomweb"},
     "starlette": {"web", "dicomweb"},
     "uvicorn": {"web", "dicomweb"},
@@ -42,7 +43,7 @@ ONLY_IN = {
 
 #: What outsiders of a room may rely on.
 PUBLIC = {
-    "cad": {"ClassicalDetector"},
+    "cad": {"ClassicalDetector", "Detector", "model_of", "open_detector"},
     "conformance": {"statement"},
     "deliver": {"Answer", "Outgoing", "Verdict", "echo", "retry_after_seconds", "send", "verdict_of"},
     "index": {"Index", "now_ms", "open_index"},

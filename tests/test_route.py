@@ -123,7 +123,7 @@ def test_a_file_that_is_none_is_not_analysed(tmp_path: Path) -> None:
 
 
 def test_a_detector_that_fails_costs_its_image_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> Any:
+    def fail(_bundle: str) -> Any:
         raise MemoryError
 
     monkeypatch.setattr(route, "detector", fail)

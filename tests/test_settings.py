@@ -156,6 +156,8 @@ WRONG = {
     "no reserve": ("[receive]\nreserve_mb = -1", ["receive.reserve_mb"]),
     "waits out of order": ("[settle]\nquiet_seconds = 1000", ["settle", "complete_seconds <= quiet_seconds"]),
     "model that is not there": ("[cad]\nbundle = 'best'", ["cad.bundle", "builtin"]),
+    "analysis that is none": ("[cad]\nanalyses = ['detection', 'triage']", ["cad.analyses"]),
+    "no detection": ("[cad]\nanalyses = ['characterisation']", ["cad.analyses", "detection"]),
     "suspicion above 1": ("[cad]\nthreshold = 1.5", ["cad.threshold"]),
     "never given up": ("[deliver]\ngive_up_hours = inf", ["deliver.give_up_hours"]),
     "peer without a name": ("[[peer]]\nae_title = 'A'", ["peer.0.name"]),

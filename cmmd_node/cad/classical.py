@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmmd_node.cad.breast import Breast, find_breast
+from cmmd_node.cad.breast import Breast, Field, find_breast
 from cmmd_node.cad.calcifications import Cluster, find_clusters
-from cmmd_node.cad.masses import CANDIDATE_FEATURES, find_candidates
+from cmmd_node.cad.masses import CANDIDATE_FEATURES, Candidates, find_candidates
 from cmmd_node.cad.network import Network
 from cmmd_node.cad.outlines import Points, hull_corners, rim_corners
 from cmmd_node.cad.places import PLACE_FEATURES
@@ -85,35 +86,69 @@ class ClassicalDetector:
         NotAnalysed
             The spacing is not known: without it nothing tells a mass from a calcification.
         """
-        if spacing is None:
-            raise NotAnalysed("The pixel spacing is not known, and sizes decide what is looked for.")
-        breast = find_breast(pixels, position=view.position, spacing=spacing)
+        breast = breast_in(pixels, view=view, spacing=spacing)
         if breast is None:
             return ()
-        marks = [
-            *self._masses(breast),
-            *(_cluster_mark(cluster, breast) for cluster in find_clusters(pixels, breast)),
-        ]
-        least = self.threshold if threshold is None else threshold
-        reported = [mark for mark in marks if mark.suspicion >= least]
-        return tuple(sorted(reported, key=lambda mark: (-mark.suspicion, mark.kind, mark.center_cr[::-1])))
+        marks = [*self._masses(breast), *cluster_marks(pixels, breast)]
+        return reported(marks, self.threshold if threshold is None else threshold)
+
+    def candidates(self, breast: Breast, *, most: int, apart_mm: float) -> Candidates:
+        """Places that may be the centre of a mass, for a network to judge."""
+        return find_candidates(breast, self._places, most=most, apart_mm=apart_mm)
+
+    def log_odds(self, found: Candidates) -> Field:
+        """What the detector says of candidates, shape (n,)."""
+        total: Field = (found.log_odds + self._candidates(found.features)) / 2.0
+        return total
 
     def _masses(self, breast: Breast) -> list[Mark]:
         found = find_candidates(breast, self._places)
-        log_odds = (found.log_odds + self._candidates(found.features)) / 2.0
         return [
-            _mass_mark(center, rim, float(value), breast)
-            for center, rim, value in zip(found.centers_mm, found.rims_mm, log_odds, strict=True)
+            mass_mark(center, rim, float(value), breast)
+            for center, rim, value in zip(found.centers_mm, found.rims_mm, self.log_odds(found), strict=True)
         ]
 
 
-def _mass_mark(center_mm: Points, rim_mm: NDArray[np.float64], log_odds: float, breast: Breast) -> Mark:
+def breast_in(pixels: Field, *, view: View, spacing: Spacing | None) -> Breast | None:
+    """The breast in an image whose spacing may be unknown.
+
+    Raises
+    ------
+    NotAnalysed
+        The spacing is not known: without it nothing tells a mass from a calcification.
+    """
+    if spacing is None:
+        raise NotAnalysed("The pixel spacing is not known, and sizes decide what is looked for.")
+    return find_breast(pixels, position=view.position, spacing=spacing)
+
+
+def cluster_marks(pixels: Field, breast: Breast) -> list[Mark]:
+    """The calcification clusters of a breast."""
+    return [_cluster_mark(cluster, breast) for cluster in find_clusters(pixels, breast)]
+
+
+def reported(marks: Sequence[Mark], threshold: float) -> tuple[Mark, ...]:
+    """Marks of at least this suspicion, the most suspicious first."""
+    enough = [mark for mark in marks if mark.suspicion >= threshold]
+    return tuple(sorted(enough, key=lambda mark: (-mark.suspicion, mark.kind, mark.center_cr[::-1])))
+
+
+def mass_mark(
+    center_mm: Points,
+    rim_mm: NDArray[np.float64],
+    log_odds: float,
+    breast: Breast,
+    *,
+    probability_malignant: float | None = None,
+) -> Mark:
+    """A mass as it is reported: its suspicion is the probability of the log odds."""
     (center_cr,) = _in_image(center_mm[None, :], breast)
     return Mark(
         kind=Kind.MASS,
         center_cr=center_cr,
         outline_cr=_in_image(rim_corners(center_mm, rim_mm, limits_mm=_limits(breast)), breast),
         suspicion=_rounded(1.0 / (1.0 + math.exp(-log_odds))),
+        probability_malignant=probability_malignant,
     )
 
 

@@ -45,30 +45,44 @@ class Candidates:
     """What the second network reads, shape (n, len(CANDIDATE_FEATURES))."""
 
 
-def find_candidates(breast: Breast, network: Network) -> Candidates:
+def find_candidates(
+    breast: Breast, network: Network, *, most: int = _MOST_CANDIDATES, apart_mm: float = _APART_MM
+) -> Candidates:
     """Find the places that look most like the centre of a mass, the likeliest first, none near another.
 
     Parameters
     ----------
     network : Network
         From the features of a place to the log odds that it is the centre of a mass.
+    most : int, optional
+        Only so many, the likeliest.
+    apart_mm : float, optional
+        None is nearer to a likelier one than this.
     """
     level = flattened(breast)
-    return pick_candidates(breast, level, describe(breast, level), network)
+    return pick_candidates(breast, level, describe(breast, level), network, most=most, apart_mm=apart_mm)
 
 
-def pick_candidates(breast: Breast, level: Field, features: Field, network: Network) -> Candidates:
+def pick_candidates(
+    breast: Breast,
+    level: Field,
+    features: Field,
+    network: Network,
+    *,
+    most: int = _MOST_CANDIDATES,
+    apart_mm: float = _APART_MM,
+) -> Candidates:
     """`find_candidates` where `flattened` and `describe` have been at work already."""
     depth, muscle = breast.to_skin_mm[::STRIDE, ::STRIDE], breast.to_muscle_mm[::STRIDE, ::STRIDE]
     sought = breast.mask[::STRIDE, ::STRIDE] & (depth > _LEAST_DEPTH_MM) & (muscle > -_DEEPEST_IN_MUSCLE_MM)
     log_odds = np.full(sought.shape, _NOWHERE, np.float32)
     log_odds[sought] = np.maximum(network(features[sought]), _NOWHERE)
     smooth = ndimage.gaussian_filter(log_odds, 1.0)
-    apart = int(_APART_MM / (STRIDE * GRID_MM))
+    apart = int(apart_mm / (STRIDE * GRID_MM))
     y, x = np.mgrid[-apart : apart + 1, -apart : apart + 1]
     highest = ndimage.maximum_filter(smooth, footprint=x * x + y * y <= apart * apart)
     rows, columns = np.nonzero((smooth == highest) & sought)
-    order = np.lexsort((columns, rows, -smooth[rows, columns]))[:_MOST_CANDIDATES]
+    order = np.lexsort((columns, rows, -smooth[rows, columns]))[:most]
     rows, columns = rows[order], columns[order]
 
     centers: Points = (np.stack([columns, rows], axis=1).astype(np.float64) * STRIDE + 0.5) * GRID_MM
