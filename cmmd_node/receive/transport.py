@@ -1,7 +1,8 @@
 """pynetdicom's server and DIMSE provider, with C-STORE data sets that go to the spool, and back-pressure.
 
-Association negotiation, state machine and services stay pynetdicom's. Replaced are: where the fragments of a data set
-go (a spool file instead of memory), how many finished messages may wait (two), and in `upper_layer` how they are read.
+Association negotiation, state machine and other services stay pynetdicom's. Replaced are: where the fragments of a data
+set go (a spool file instead of memory), who serves a C-STORE (the thread that received it), how many other messages may
+wait (two), and in `upper_layer` how they are read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import struct
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
+from pydicom.dataset import Dataset
+from pynetdicom import evt
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
@@ -105,9 +108,19 @@ class _WaitingMessages(queue.Queue[Any]):
         super().__init__(maxsize=_MESSAGES_WAITING)
         self._seconds = seconds
         self._look = self._over = False
+        self.store: tuple[int, C_STORE] | None = None
+        """A C-STORE that waits for the thread that received it, until it is answered."""
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        super().put(item, block, timeout or self._seconds)
+        if isinstance(item[1], C_STORE):
+            self.store = item
+        else:
+            super().put(item, block, timeout or self._seconds)
+
+    def put_back(self) -> None:
+        """Leave the C-STORE to the association's reactor."""
+        item, self.store = self.store, None
+        super().put(item, timeout=self._seconds)
 
     def await_one(self, seconds: float) -> None:
         """Wait until a message is there, or until somebody tells the reactor to look at other things."""
@@ -142,7 +155,8 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
     @property
     def busy(self) -> bool:
         """Whether a message is being received, waits, or is being served."""
-        return self._serving or self.message is not None or not self.msg_queue.empty()
+        waits = self.msg_queue.store is not None or not self.msg_queue.empty()
+        return waits or self._serving or self.message is not None
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take one P-DATA primitive; called by the thread that reads the socket."""
@@ -153,7 +167,7 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         super().receive_primitive(primitive)
 
     def get_msg(self, block: bool = False) -> Any:
-        """The next message; a C-STORE without a usable SOP Instance UID, which pynetdicom would ignore, is answered."""
+        """The next message for the association's reactor, that is of any kind but C-STORE."""
         self._serving = False
         self.msg_queue.await_one(self.dimse_timeout if block else _LOOK_SECONDS)
         self._serving = True  # before the queue looks empty to whoever asks
@@ -161,27 +175,48 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
             context_id, message = self.msg_queue.get_nowait()
         except queue.Empty:
             context_id, message = None, None
-        if isinstance(message, C_STORE) and message.MessageID is not None and not message.is_valid_request:
-            data_set = cast(SpooledDataSet, message.DataSet)
-            response = C_STORE()
-            response.MessageIDBeingRespondedTo = message.MessageID
-            response.AffectedSOPClassUID = message.AffectedSOPClassUID
-            response.Status = _MALFORMED_UID if isinstance(data_set.problem, MalformedUID) else _MISSING_UID
-            logger.warning("C-STORE from %r refused: %s", self.assoc.requestor.ae_title, data_set.problem)
-            self.send_msg(response, context_id)
-            data_set.discard()
-            return None, None
         self._serving = message is not None  # until the reactor comes back for the next one
         return context_id, message
 
-    def send_msg(self, primitive: Any, context_id: int) -> None:
-        """Send a message; the answer that nearly every object gets needs no data set to be encoded."""
-        if isinstance(primitive, C_STORE) and primitive.MessageIDBeingRespondedTo is not None and primitive.Status == 0:
-            answer = success_response(primitive, context_id)
-            if not 0 < self.maximum_pdu_size < len(answer):
-                self.dul.send_pdu(answer)
+    def serve_store(self) -> bool:
+        """Serve the C-STORE that has just been received, if one has, in the thread that reads the socket.
+
+        It would have nothing else to do until the answer is there, and two changes of threads cost more than the index.
+        """
+        if self.msg_queue.store is None:
+            return False
+        context_id, request = self.msg_queue.store
+        context = self.assoc._accepted_cx.get(context_id)
+        if context is None or request.MessageID is None:
+            self.msg_queue.put_back()  # pynetdicom ends the association over the one, and ignores the other
+            return False
+        response = C_STORE()
+        response.MessageIDBeingRespondedTo = request.MessageID
+        response.AffectedSOPClassUID = request.AffectedSOPClassUID
+        response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
+        if request.is_valid_request:
+            outcome = evt.trigger(self.assoc, evt.EVT_C_STORE, {"request": request, "context": context.as_tuple})
+            if isinstance(outcome, Dataset):
+                response.Status, response.ErrorComment = outcome.Status, outcome.ErrorComment
+            else:
+                response.Status = outcome
+        else:
+            data_set = cast(SpooledDataSet, request.DataSet)
+            response.Status = _MALFORMED_UID if isinstance(data_set.problem, MalformedUID) else _MISSING_UID
+            logger.warning("C-STORE from %r refused: %s", self.assoc.requestor.ae_title, data_set.problem)
+            data_set.discard()
+        self._answer(response, context_id)
+        self.msg_queue.store = None
+        return True
+
+    def _answer(self, response: C_STORE, context_id: int) -> None:
+        """Send a C-STORE response; success, the usual one, without making a data set of it."""
+        if response.Status == 0x0000:
+            pdu = success_response(response, context_id)
+            if not 0 < self.maximum_pdu_size < len(pdu):
+                self.dul.socket.send(pdu)
                 return
-        super().send_msg(primitive, context_id)
+        self.send_msg(response, context_id)
 
     def look(self) -> None:
         """The upper layer has something for the association: a release, an abort."""
@@ -190,6 +225,8 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
     def end(self) -> None:
         """The connection is over: drop every object that was not answered."""
         waiting = [self.message.data_set] if self.message is not None else []
+        if self.msg_queue.store is not None:
+            waiting.append(self.msg_queue.store[1].DataSet)
         while True:
             try:
                 _, message = self.msg_queue.get_nowait()

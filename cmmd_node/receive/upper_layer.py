@@ -2,8 +2,9 @@
 
 Negotiation, release, abort and every other PDU take pynetdicom's way through its state machine. An established
 association that gets a P-DATA-TF stays in state 6 whatever it holds (PS3.8 table 9-10), so its fragments are taken
-here, one after the other as they arrive, without an event, a queue, a thread or a copy between. A peer that stalls,
-announces more than was negotiated or sends what is no P-DATA-TF loses its association.
+here, one after the other as they arrive, without an event, a queue, a thread or a copy between, and the object is kept
+and answered before the next one is read. A peer that stalls, announces more than was negotiated or sends what is no
+P-DATA-TF loses its association.
 
 pynetdicom's two reactors look a thousand times a second whether there is something to do. Here the upper layer waits
 for its socket or for something to send, and tells the association's reactor when that has something to look at.
@@ -37,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: A-ASSOCIATE-RQ has no negotiated limit; 128 contexts with every transfer syntax stay far below this.
 _NEGOTIATION_LIMIT = 1 << 20
-#: How much is read from a socket at once: several PDUs of the usual 16 KiB, and pieces large enough to write.
-_BUFFER_BYTES = 1 << 18
+#: How much is read from a socket at once: two PDUs of 128 KiB with their headers, or many of the usual 16 KiB.
+_BUFFER_BYTES = 2 * (6 + (1 << 17))
 #: How long the layer waits for the answer to a message before it looks at the socket again.
 _ANSWER_SECONDS = 1.0
 #: How often an idle layer looks at its timers.
@@ -48,7 +49,6 @@ P_DATA_TF = 0x04
 _IDLE = "Sta1"
 _ESTABLISHED = "Sta6"
 _CLOSING = "Sta13"
-_RELEASING = "Sta8"
 _CONNECTION_CLOSED = "Evt17"
 _INVALID_PDU = "Evt19"
 COMMAND = 0x01
@@ -127,7 +127,7 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
 
         The memory is used again by the next call.
         """
-        if self._start == self._end and not self._fill():
+        if self._start == self._end and not self._fill(limit):  # no more, so that reads end where PDUs end
             return self._buffer[:0]
         taken = self._buffer[self._start : min(self._end, self._start + limit)]
         self._start += len(taken)
@@ -149,12 +149,12 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
             data += piece
         return data
 
-    def _fill(self) -> int:
-        """Read what the socket has; the number of bytes."""
+    def _fill(self, limit: int = _BUFFER_BYTES) -> int:
+        """Read what the socket has, at most `limit` bytes; the number of bytes."""
         if time.monotonic() > self._deadline:
             raise TimeoutError("a PDU took longer than its deadline")
         try:
-            received = self.socket.recv_into(self._buffer)
+            received = self.socket.recv_into(self._buffer, min(limit, _BUFFER_BYTES))
         except BlockingIOError:
             raise TimeoutError("the peer sent nothing within the deadline of a PDU") from None
         self._start, self._end = 0, received
@@ -198,7 +198,7 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
                 self._wake = -1
 
     def send_pdu(self, primitive: Any) -> None:
-        """Have a primitive or an encoded P-DATA-TF sent; whoever is answered is not idle."""
+        """Have a primitive sent; whoever is answered is not idle."""
         self._idle_timer.restart()
         super().send_pdu(primitive)
         self._look()
@@ -224,16 +224,6 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
             if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
 
-    def _process_recv_primitive(self) -> bool:
-        """Look for something to send; an encoded P-DATA-TF leaves the state as it is (PS3.8 table 9-10), so it goes."""
-        waiting = self.to_provider_queue.queue
-        if not (waiting and isinstance(waiting[0], bytes)):
-            return bool(super()._process_recv_primitive())
-        pdu = self.to_provider_queue.get_nowait()
-        if self.state_machine.current_state in (_ESTABLISHED, _RELEASING):  # else the peer is gone meanwhile
-            self.socket.send(pdu)
-        return True
-
     def _is_transport_event(self) -> bool:
         """Wait for the peer, for something to send, or for a timer to be looked at; then take what the peer sent."""
         may_wait = self.event_queue.empty() and self.state_machine.current_state != _CLOSING
@@ -256,7 +246,8 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
                     break
                 self._take_p_data()
                 if self.assoc.dimse.message is None:
-                    self._await_answer()
+                    if not self.assoc.dimse.serve_store():
+                        self._await_answer()
                     return
         except _InvalidPDU as error:
             logger.warning("%r sent an invalid PDU: %s", self.assoc.requestor.ae_title, error)
