@@ -366,14 +366,18 @@ class Orthanc(Process):
         except httpx.TransportError:
             return False
 
-    def find(self, study_instance_uid: str, *, modality: str | None = None) -> list[str]:
-        """Orthanc's names of the instances of a study."""
-        query: dict[str, str] = {"StudyInstanceUID": str(study_instance_uid)}
-        if modality is not None:
-            query["Modality"] = modality
+    def find(self, study_instance_uid: str, **wanted: str) -> list[str]:
+        """Orthanc's names of the instances of a study, with other attributes that they must have."""
+        query = {"StudyInstanceUID": str(study_instance_uid), **wanted}
         answer = httpx.post(f"{self.http}/tools/find", json={"Level": "Instance", "Query": query}, timeout=10)
         answer.raise_for_status()
         return list(answer.json())
+
+    def study_of(self, instance: str) -> str:
+        """Orthanc's name of the study that an instance is in."""
+        answer = httpx.get(f"{self.http}/instances/{instance}/study", timeout=10)
+        answer.raise_for_status()
+        return str(answer.json()["ID"])
 
     def save(self, instance: str, folder: Path) -> Path:
         """The file of one instance."""

@@ -14,19 +14,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom import dcmread
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
+    Comprehensive3DSRStorage,
     DigitalMammographyXRayImageStorageForPresentation,
+    GrayscaleSoftcopyPresentationStateStorage,
     JPEGExtended12Bit,
     MammographyCADSRStorage,
+    SecondaryCaptureImageStorage,
     SegmentationStorage,
     generate_uid,
 )
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
+from cmmd_node.facts import Form
 from cmmd_node.phantom import make_exam, to_datasets
 from cmmd_node.phantom.pacs import PacsStandIn
 from tests import judges
@@ -38,12 +43,21 @@ from tests.nodes import STOP_SECONDS, DcmtkStorescp, Orthanc, RunningNode, dcmse
 pytestmark = pytest.mark.e2e
 
 FORMS = ["cad-sr", "seg"]
+CLASSES = {
+    Form.CAD_SR: MammographyCADSRStorage,
+    Form.SEG: SegmentationStorage,
+    Form.GSPS: GrayscaleSoftcopyPresentationStateStorage,
+    Form.TID1500: Comprehensive3DSRStorage,
+    Form.SC: SecondaryCaptureImageStorage,
+}
 REAL_MAMMOGRAMS = SHARED / "data" / "mg-dicom"
 
 
-def peer(name: str, ae_title: str, port: int | None = None, results: list[str] | None = None) -> dict[str, Any]:
+def peer(
+    name: str, ae_title: str, port: int | None = None, results: list[str] | None = None, **others: Any
+) -> dict[str, Any]:
     """A table of ``[[peer]]``."""
-    return {"name": name, "ae_title": ae_title} | (
+    return {"name": name, "ae_title": ae_title, **others} | (
         {"host": "127.0.0.1", "port": port, "results": results or []} if port else {}
     )
 
@@ -62,39 +76,49 @@ def send_to(node: RunningNode, files: list[Path], *, calling: str = "MODALITY") 
 
 @dataclass(frozen=True)
 class Clinic:
-    """A node and the PACS that forwards to it."""
+    """A node, the PACS that forwards to it and gets every form, and an older workstation that gets CAD SRs."""
 
     node: RunningNode
     orthanc: Orthanc
+    workstation: PacsStandIn
 
-    def results(self, study_instance_uid: str, folder: Path) -> dict[str, list[Path]]:
-        """The node's objects in the PACS, by modality, once the CAD SR, which comes last, is there."""
+    def results(self, study_instance_uid: str, folder: Path) -> dict[Form, list[Path]]:
+        """The node's objects in the PACS, once the CAD SR, which comes last, is there; in the study of the images."""
+        cad_sr = {"SOPClassUID": CLASSES[Form.CAD_SR]}
         self.node.wait_until(
-            lambda: self.orthanc.find(study_instance_uid, modality="SR"), 90, f"a CAD SR of {study_instance_uid}"
+            lambda: self.orthanc.find(study_instance_uid, **cad_sr), 90, f"a CAD SR of {study_instance_uid}"
         )
+        assert len({self.orthanc.study_of(one) for one in self.orthanc.find(study_instance_uid)}) == 1
         return {
-            modality: [
-                self.orthanc.save(one, folder) for one in self.orthanc.find(study_instance_uid, modality=modality)
+            form: [
+                self.orthanc.save(one, folder) for one in self.orthanc.find(study_instance_uid, SOPClassUID=sop_class)
             ]
-            for modality in ("SR", "SEG")
+            for form, sop_class in CLASSES.items()
         }
 
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
-    """An Orthanc that gets mammograms from a modality and forwards them by C-STORE."""
+    """An Orthanc that gets mammograms from a modality and forwards them by C-STORE, and a workstation beside it."""
     folder = tmp_path_factory.mktemp("clinic")
     (pacs_port,) = free_ports(1)
-    with (
-        RunningNode(
-            folder / "node",
-            peer=[peer("pacs", "ORTHANC", pacs_port, FORMS)],
-            receive={"accept": "known"},
-            settle={"quiet_seconds": 4, "complete_seconds": 0.5},
-        ) as node,
-        Orthanc(folder / "orthanc", port=pacs_port, forward_to=("CMMD_NODE", node.port)) as orthanc,
-    ):
-        yield Clinic(node, orthanc)
+    workstation = PacsStandIn(folder / "workstation", ae_title="OLDER")
+    try:
+        with (
+            RunningNode(
+                folder / "node",
+                peer=[
+                    peer("pacs", "ORTHANC", pacs_port, list(Form)),
+                    peer("workstation", "OLDER", workstation.port, ["cad-sr"], codes="srt"),
+                ],
+                receive={"accept": "known"},
+                settle={"quiet_seconds": 4, "complete_seconds": 0.5},
+            ) as node,
+            Orthanc(folder / "orthanc", port=pacs_port, forward_to=("CMMD_NODE", node.port)) as orthanc,
+        ):
+            yield Clinic(node, orthanc, workstation)
+    finally:
+        workstation.stop()
 
 
 @dataclass(frozen=True)
@@ -141,14 +165,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield running
 
 
-def judged(results: dict[str, list[Path]], images: list[Path]) -> list[str]:
+def judged(results: dict[Form, list[Path]], images: list[Path]) -> list[str]:
     """What independent validators complain of."""
-    objects = [*results["SR"], *results["SEG"]]
+    objects = [path for paths in results.values() for path in paths]
     return [
         *judges.dciodvfy(*objects),
         *judges.dcentvfy(*images, *objects),
-        *judges.dsrdump(*results["SR"]),
-        *judges.pixelmed(*results["SR"]),
+        *judges.dsrdump(*results[Form.CAD_SR], *results[Form.TID1500]),
+        *judges.dcmpschk(*results[Form.GSPS]),
+        *judges.pixelmed(*results[Form.CAD_SR]),
     ]
 
 
@@ -162,15 +187,53 @@ def test_phantom_exam_comes_back_to_orthanc_with_its_results(clinic: Clinic, tmp
 
     results = clinic.results(study, tmp_path / "results")
 
-    (cad_sr,) = (dcmread(path) for path in results["SR"])
+    (cad_sr,) = (dcmread(path) for path in results[Form.CAD_SR])
     assert (cad_sr.SOPClassUID, cad_sr.StudyInstanceUID) == (MammographyCADSRStorage, study)
     answered = clinic.node.wait_for_round(study, 1)
     assert answered["outcome"] == "findings"
     marked = {image["SOPInstanceUID"] for image in answered["images"] if image["findings"]}
-    segmented = [dcmread(path).ReferencedSeriesSequence[0].ReferencedInstanceSequence for path in results["SEG"]]
+    segmented = [dcmread(path).ReferencedSeriesSequence[0].ReferencedInstanceSequence for path in results[Form.SEG]]
     assert sorted(one[0].ReferencedSOPInstanceUID for one in segmented) == sorted(marked)
+    assert {form: len(paths) for form, paths in results.items()} == {
+        Form.CAD_SR: 1,
+        Form.SEG: len(marked),
+        Form.GSPS: len(marked),
+        Form.TID1500: 1,
+        Form.SC: len(marked),
+    }
     assert len(clinic.node.study(study)["rounds"]) == 1
     assert judged(results, images) == []
+    assert clinic.workstation.wait_for(MammographyCADSRStorage, study, seconds=60)
+    (older,) = (dcmread(one.path) for one in clinic.workstation.received if one.study_instance_uid == study)
+    assert older.SOPInstanceUID != cad_sr.SOPInstanceUID
+    assert "SCT" in schemes(cad_sr)
+    assert schemes(older) == schemes(cad_sr) - {"SCT"} | {"SRT"}
+    assert tracking_uids(older) == tracking_uids(cad_sr) != set()
+
+
+def schemes(ds: Dataset) -> set[str]:
+    return {str(element.value) for element in ds.iterall() if element.keyword == "CodingSchemeDesignator"}
+
+
+def tracking_uids(cad_sr: Dataset) -> set[str]:
+    return {str(element.value) for element in cad_sr.iterall() if element.keyword == "UID"}
+
+
+def test_presentation_state_from_orthanc_is_applied_by_another_viewer(clinic: Clinic, tmp_path: Path) -> None:
+    exam = small_exam("presentation")
+    study = str(exam[0].StudyInstanceUID)
+    images = {str(ds.SOPInstanceUID): path for ds, path in zip(exam, save_all(exam, tmp_path / "images"), strict=True)}
+    done = dcmsend(images.values(), port=clinic.orthanc.port, called="ORTHANC", calling="MODALITY")
+    assert done.returncode == 0, done.stdout
+    for path in clinic.results(study, tmp_path / "results")[Form.GSPS]:
+        state = dcmread(path)
+        image = images[state.ReferencedSeriesSequence[0].ReferencedImageSequence[0].ReferencedSOPInstanceUID]
+        tool = judges.installed("dcmp2pgm", "dcmtk")
+        subprocess.run([tool, "--pstate", path, image, tmp_path / "shown.pgm"], check=True, timeout=60)
+        shown = np.asarray(Image.open(tmp_path / "shown.pgm")).astype(float)
+        assert shown.shape == (dcmread(image).Rows, dcmread(image).Columns)
+        assert np.corrcoef(shown.ravel(), dcmread(image).pixel_array.ravel())[0, 1] > 0.9  # upright and not inverted
+        assert state.GraphicAnnotationSequence[0].GraphicObjectSequence  # DCMTK draws the image without them
 
 
 @pytest.mark.shared
@@ -212,7 +275,7 @@ def test_mammogram_that_cannot_be_analysed_is_answered_with_its_reason(clinic: C
 
     results = clinic.results(ds.StudyInstanceUID, tmp_path / "results")
 
-    assert (len(results["SR"]), results["SEG"]) == (1, [])
+    assert {form for form, paths in results.items() if paths} == {Form.CAD_SR}
     told = clinic.node.cli("studies")
     (answered,) = next(one for one in told if one["StudyInstanceUID"] == ds.StudyInstanceUID)["rounds"]
     assert (answered["state"], answered["outcome"]) == ("answered", "not-analysed")
