@@ -1,8 +1,9 @@
 """The route of a study, from its images to its answer: the only place that knows all steps.
 
-Two durable workflows. `StudyRoute.follow` takes one round of a study through settle, analyse, write and hand over;
-`StudyRoute.deliver` brings the results of a round to one peer. Each step stores its outcome in the index, so that a
-step that runs twice after a crash leaves what one run would have left.
+Three durable workflows. `StudyRoute.follow` takes one round of a study through settle, analyse, write and hand over;
+`StudyRoute.deliver` brings the results of a round to one peer; `StudyRoute.vouch` answers a peer that asked for storage
+commitment. Each step stores its outcome in the index, so that a step that runs twice after a crash
+leaves what one run would have left.
 
 `analyze` is the same route without network and index, for files.
 """
@@ -34,7 +35,7 @@ from cmmd_node.assemble.sides import side_warning
 from cmmd_node.assemble.views import mammogram_of, read_header, view_of
 from cmmd_node.cad import Detector, model_of, open_detector
 from cmmd_node.cad.isolation import IsolatedPool, Lost
-from cmmd_node.deliver import Outgoing, Verdict, retry_after_seconds, send, verdict_of
+from cmmd_node.deliver import Outgoing, Verdict, report_commitment, retry_after_seconds, send, verdict_of
 from cmmd_node.errors import BundleRefused, DeliveryFailed, DeliveryRefused, InvalidResult, ModelFault, NotAnalysed
 from cmmd_node.facts import (
     USUAL_FORMS,
@@ -50,10 +51,19 @@ from cmmd_node.facts import (
     ViewResult,
     ViewStatus,
 )
-from cmmd_node.index import Index, now_ms, rounds
+from cmmd_node.index import Index, commitments, now_ms, rounds
 from cmmd_node.index import deliveries as parcels
-from cmmd_node.index.tables import DeliveryState, RoundState
-from cmmd_node.index.work import DELIVERY_QUEUE, DELIVERY_WORKFLOW, STUDY_QUEUE, STUDY_WORKFLOW
+from cmmd_node.index.tables import CommitmentState, DeliveryState, RoundState
+from cmmd_node.index.work import (
+    COMMITMENT_QUEUE,
+    COMMITMENT_WORKFLOW,
+    DELIVERY_QUEUE,
+    DELIVERY_WORKFLOW,
+    STUDY_QUEUE,
+    STUDY_WORKFLOW,
+)
+from cmmd_node.receive.commitment import judge, result_of
+from cmmd_node.receive.scp import STORAGE_CLASSES
 from cmmd_node.report import ResultObject, findings_of, write_results
 from cmmd_node.settings import BUILTIN, CHECK_AE_TITLE, CHECK_PEER, PeerSettings, Settings
 from cmmd_node.tls import to_peer
@@ -233,6 +243,9 @@ class StudyRoute:
         DBOS.workflow(name=DELIVERY_WORKFLOW, max_recovery_attempts=_RECOVERIES)(
             _named(self.deliver, DELIVERY_WORKFLOW)
         )
+        DBOS.workflow(name=COMMITMENT_WORKFLOW, max_recovery_attempts=_RECOVERIES)(
+            _named(self.vouch, COMMITMENT_WORKFLOW)
+        )
 
     def listen(self) -> None:
         """Take work from the queues, once DBOS is launched."""
@@ -242,12 +255,13 @@ class StudyRoute:
             polling_interval_sec=_POLL_SECONDS,
             on_conflict="always_update",
         )
-        DBOS.register_queue(
-            DELIVERY_QUEUE,
-            partition_worker_concurrency=_DELIVERIES_AT_ONCE,
-            polling_interval_sec=_POLL_SECONDS,
-            on_conflict="always_update",
-        )
+        for queue in (DELIVERY_QUEUE, COMMITMENT_QUEUE):
+            DBOS.register_queue(
+                queue,
+                partition_worker_concurrency=_DELIVERIES_AT_ONCE,
+                polling_interval_sec=_POLL_SECONDS,
+                on_conflict="always_update",
+            )
 
     def follow(self, study_instance_uid: str, number: int) -> None:
         """Take one round of a study along the route."""
@@ -274,6 +288,18 @@ class StudyRoute:
         except Exception as error:  # the catch-all around one job: the delivery ends visibly, whatever happened
             logger.exception("delivery %d failed", delivery_id)
             _step("give up", self._end, delivery_id, DeliveryState.DEAD, f"unexpected {type(error).__name__}")
+
+    def vouch(self, commitment_id: int) -> None:
+        """Judge a storage commitment transaction and tell the peer that asked, until it has heard or is given up."""
+        try:
+            while True:
+                wait_seconds = _step("report", self._report, commitment_id)
+                if wait_seconds is None:
+                    return
+                DBOS.sleep(wait_seconds)
+        except Exception as error:  # the catch-all around one job: the transaction ends visibly, whatever happened
+            logger.exception("storage commitment %d failed", commitment_id)
+            _step("give up", self._end_commitment, commitment_id, CommitmentState.DEAD, type(error).__name__)
 
     def _settle(self, study_instance_uid: str, number: int) -> RoundState:
         """Wait until the exam is complete or quiet, then close the round."""
@@ -457,11 +483,7 @@ class StudyRoute:
         with self._index.write() as connection:
             parcels.record_attempt(connection, delivery_id, state, problem)
         logger.warning("delivery %d to %s: %s; will be tried again", delivery_id, delivery.peer, problem)
-        return retry_after_seconds(
-            delivery.attempts,
-            first_seconds=self._settings.deliver.retry_seconds,
-            limit_seconds=self._settings.deliver.retry_limit_seconds,
-        )
+        return self._pause(delivery.attempts)
 
     def _send_parcels(
         self, delivery: parcels.Delivery, peer: PeerSettings, waiting: Sequence[parcels.Parcel]
@@ -497,6 +519,53 @@ class StudyRoute:
             logger.info("delivery %d is done", delivery_id)
         else:
             logger.error("delivery %d is dead: %s", delivery_id, problem)
+
+    def _report(self, commitment_id: int) -> float | None:
+        """One attempt; what is vouched for is judged anew each time. Seconds to the next, None when there is none."""
+        with self._index.read() as connection:
+            one = commitments.find_commitment(connection, commitment_id)
+        if one is None or one.state is not CommitmentState.WAITING:
+            return None
+        peer = self._settings.peer_named(one.peer)
+        if peer is None or not peer.port:
+            self._end_commitment(commitment_id, CommitmentState.DEAD, f"{one.peer} is no longer configured")
+            return None
+        event_type, result = result_of(one, judge(one, self._index, self._root, STORAGE_CLASSES))
+        try:
+            report_commitment(
+                event_type,
+                result,
+                host=peer.host,
+                port=peer.port,
+                called_ae_title=peer.ae_title,
+                calling_ae_title=self._settings.node.ae_title,
+                tls=to_peer(self._settings, peer),
+            )
+        except DeliveryFailed as error:
+            if now_ms() >= one.give_up_ms:
+                self._end_commitment(commitment_id, CommitmentState.DEAD, f"given up: {error}")
+                return None
+            with self._index.write() as connection:
+                commitments.record_report(connection, commitment_id, CommitmentState.WAITING, str(error))
+            logger.warning("storage commitment %d: %s; will be tried again", commitment_id, error)
+            return self._pause(one.attempts)
+        self._end_commitment(commitment_id, CommitmentState.REPORTED, None)
+        return None
+
+    def _end_commitment(self, commitment_id: int, state: CommitmentState, problem: str | None) -> None:
+        with self._index.write() as connection:
+            commitments.record_report(connection, commitment_id, state, problem)
+        if state is CommitmentState.REPORTED:
+            logger.info("storage commitment %d is reported", commitment_id)
+        else:
+            logger.error("storage commitment %d is dead: %s", commitment_id, problem)
+
+    def _pause(self, attempts: int) -> float:
+        return retry_after_seconds(
+            attempts,
+            first_seconds=self._settings.deliver.retry_seconds,
+            limit_seconds=self._settings.deliver.retry_limit_seconds,
+        )
 
 
 def _step(name: str, function: Callable[..., Returned], *arguments: Any) -> Returned:

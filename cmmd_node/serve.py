@@ -23,6 +23,7 @@ from cmmd_node.errors import StartRefused
 from cmmd_node.index import Index, open_index
 from cmmd_node.index.identity import node_uid
 from cmmd_node.index.status import beat
+from cmmd_node.receive.commitment import CommitmentRequests
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.scp import Receiver
 from cmmd_node.settings import BUILTIN, Settings
@@ -104,7 +105,7 @@ def _receive(settings: Settings, index: Index, number: int, stop: threading.Even
     if settings.receive.processes == 1:
         inbox.adopt()
     try:
-        receiver = Receiver(settings, inbox)
+        receiver = Receiver(settings, inbox, CommitmentRequests(settings, index, index.client()))
     except OSError as error:
         where = f"{settings.receive.host}:{settings.receive.port}"
         raise StartRefused(f"cannot listen on {where}: {error.strerror}") from error

@@ -20,6 +20,7 @@ from cmmd_node.conformance import statement
 from cmmd_node.deliver import verdict_of
 from cmmd_node.facts import Codes, Form, Reference
 from cmmd_node.index import open_index
+from cmmd_node.receive.commitment import REASONS, STATUSES, CommitmentRequests
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.scp import PROCESSING_FAILURE, STORE_STATUS, Receiver
 from cmmd_node.report import write_results
@@ -90,7 +91,8 @@ def test_what_is_said_to_be_accepted_is_accepted(make_settings: MakeSettings) ->
     offered = [(one, syntax) for one in classes for syntax in syntaxes]
     refused = [(SecondaryCaptureImageStorage, syntaxes[0]), (classes[0], DeflatedExplicitVRLittleEndian)]
     index = open_index(settings)
-    receiver = Receiver(settings, Inbox(settings, index, index.client()))
+    client = index.client()
+    receiver = Receiver(settings, Inbox(settings, index, client), CommitmentRequests(settings, index, client))
     receiver.start()
     ae = AE("ANYBODY")
     contexts = [build_context(*pair) for pair in (*offered, *refused, (Verification, syntaxes[0]))]
@@ -111,6 +113,10 @@ def test_every_status_is_listed_with_its_meaning() -> None:
     for status, verdict in rows(section("### 3.5")):
         codes = range(0xA700, 0xA800) if status == "A7xx" else [0xC000 if " " in status else int(status, 16)]
         assert {verdict_of(code).value.replace("-", " ") for code in codes} == {verdict}
+
+
+def test_every_answer_to_a_storage_commitment_request_is_listed() -> None:
+    assert {row[0] for row in rows(section("### 3.6"))} == {f"{code:04X}" for code in (*STATUSES, *REASONS)}
 
 
 @pytest.mark.parametrize("form", Form)

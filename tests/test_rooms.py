@@ -45,7 +45,16 @@ ONLY_IN = {
 PUBLIC = {
     "cad": {"ClassicalDetector", "Detector", "model_of", "open_detector"},
     "conformance": {"statement"},
-    "deliver": {"Answer", "Outgoing", "Verdict", "echo", "retry_after_seconds", "send", "verdict_of"},
+    "deliver": {
+        "Answer",
+        "Outgoing",
+        "Verdict",
+        "echo",
+        "report_commitment",
+        "retry_after_seconds",
+        "send",
+        "verdict_of",
+    },
     "index": {"Index", "now_ms", "open_index"},
     "phantom": {"Exam", "PhantomView", "Truth", "make_exam", "to_datasets"},
     "report": {"ResultObject", "findings_of", "new_node_uid", "write_results"},

@@ -11,12 +11,13 @@ from cmmd_node.conformance.markdown import table
 from cmmd_node.conformance.objects import class_of
 from cmmd_node.deliver import retry, scu
 from cmmd_node.facts import Form
-from cmmd_node.receive import admission, scp
+from cmmd_node.receive import admission, commitment, scp
 from cmmd_node.report.envelope import CHARACTER_SET
 from cmmd_node.settings import DeliverSettings, NodeSettings, ReceiveSettings
 from cmmd_node.tls import CIPHER_SUITES
 
 _VERIFICATION = UID("1.2.840.10008.1.1")
+_COMMITMENT = UID("1.2.840.10008.1.20.1")
 _RECEIVE = ReceiveSettings()
 _REJECTIONS = (
     admission.calling_ae_unknown("AE title, host or certificate of the caller are not those of a peer"),
@@ -41,7 +42,7 @@ results to the configured peers by C-STORE. This statement is for administrators
 
 {table(("SOP Class", "UID", "as SCU", "as SCP"), _sop_classes())}
 
-Not offered: Query/Retrieve, Modality Worklist, MPPS, Storage Commitment, DICOMweb, Media Storage, printing."""
+Not offered: Query/Retrieve, Modality Worklist, MPPS, Storage Commitment as SCU, DICOMweb, Media Storage, printing."""
     yield f"""## 2 Implementation model
 
 One application entity with one AE title (`node.ae_title`, default `{NodeSettings().ae_title}`). An object that comes
@@ -52,6 +53,9 @@ round, whose CAD SR names that of the round before as predecessor.
 - C-ECHO: answered while associations are accepted; used by `cmmd-node check` and `/healthz` on the node itself.
 - C-STORE as SCP: success is answered after bytes and index are synced to disk. The same object again is a success
   without new work; other bytes under a known SOP Instance UID are refused.
+- Storage Commitment as SCP: an N-ACTION is answered once the transaction is synced to disk; its result is judged from
+  existence, size and hash of each object's file and reported by N-EVENT-REPORT on an association of the node's own,
+  repeated until it is answered with success or given up after {DeliverSettings().give_up_hours:g} hours.
 - C-STORE as SCU: one delivery for each round and peer, the CAD SR last, repeated until it is stored, refused for good
   or given up after {DeliverSettings().give_up_hours:g} hours (`deliver.give_up_hours`)."""
     connecting = f"connection {scu.CONNECT_SECONDS} s, association {scu.ASSOCIATE_SECONDS} s"
@@ -72,7 +76,8 @@ round, whose CAD SR names that of the round before as predecessor.
 | between messages | {_RECEIVE.idle_seconds:g} s, then an A-ABORT | {answering} |
 
 As acceptor the node takes every presentation context of a class below, with the first transfer syntax in the order
-below that the requestor offers for it. Extended negotiation and role selection are not used.
+below that the requestor offers for it. Extended negotiation is not used; role selection only to stay the SCP of Storage
+Commitment on an association that the node requests.
 
 Associations are rejected so (PS3.8 9.3.4):
 
@@ -116,7 +121,20 @@ each with {" and ".join(UID(one).name for one in scu.UNCOMPRESSED)}, a context f
 
 A delivery with a refused object ends as dead and waits for `cmmd-node deliveries retry`; a class without an accepted
 presentation context counts as refused. A permanent rejection of the association ends the delivery at once, everything
-else is tried again with growing pauses."""
+else is tried again with growing pauses.
+
+### 3.6 Storage Commitment as SCP
+
+{_COMMITMENT.name} with {", ".join(one.name for one in scp.COMMITMENT_SYNTAXES)}. Only peers with host and
+port are answered with success, since the result goes there. N-ACTION statuses:
+
+{table(("status", "meaning"), ((f"{status:04X}", words) for status, words in commitment.STATUSES.items()))}
+
+Failure Reason (0008,1197) of what is not vouched for:
+
+{table(("reason", "meaning"), ((f"{reason:04X}", words) for reason, words in commitment.REASONS.items()))}
+
+Objects are kept until the administrator removes them. Retrieve AE Title is not sent: nothing can be retrieved."""
     yield f"""## 4 Network configuration
 
 TCP/IP, IPv4 and IPv6. Listens on `receive.host` and `receive.port` (default {_RECEIVE.host}:{_RECEIVE.port}). Each peer
@@ -143,6 +161,7 @@ def _sop_classes() -> Iterator[tuple[object, ...]]:
     yield _VERIFICATION.name, _VERIFICATION, "yes", "yes"
     for one in scp.STORAGE_CLASSES:
         yield one.name, one, "`send` only", "yes"
+    yield _COMMITMENT.name, _COMMITMENT, "no", "yes"
     for form in Form:
         yield class_of(form).name, class_of(form), "yes", "no"
 

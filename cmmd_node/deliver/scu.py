@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,6 +107,36 @@ def send(
     DeliveryRefused
         The peer rejects associations from us for good, or its certificate is not one that counts.
     """
+    with association(
+        _contexts(files),
+        host=host,
+        port=port,
+        called_ae_title=called_ae_title,
+        calling_ae_title=calling_ae_title,
+        tls=tls,
+    ) as assoc:
+        for file in files:
+            yield _store(assoc, file, called_ae_title)
+
+
+@contextmanager
+def association(
+    contexts: Sequence[object],
+    *,
+    host: str,
+    port: int,
+    called_ae_title: str,
+    calling_ae_title: str,
+    tls: Client | None,
+    roles: Sequence[object] = (),
+) -> Iterator[Association]:
+    """An association to a peer, with a deadline on every wait; released in the end.
+
+    Raises
+    ------
+    DeliveryFailed, DeliveryRefused
+        As `send`.
+    """
     ae = AE(calling_ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -115,17 +146,17 @@ def send(
     assoc = ae.associate(
         host,
         port,
-        contexts=_contexts(files),
+        contexts=contexts,
         ae_title=called_ae_title,
         max_pdu=PDU_BYTES,
+        ext_neg=list(roles),
         evt_handlers=[(evt.EVT_CONN_OPEN, _limit_waiting)],
         tls_args=_tls_args(tls),
     )
     if not assoc.is_established:
         _explain(assoc, called_ae_title, tls)
     try:
-        for file in files:
-            yield _store(assoc, file, called_ae_title)
+        yield assoc
     finally:
         if assoc.is_established:
             assoc.release()

@@ -13,6 +13,7 @@ from cmmd_node.index.engine import now_ms
 from cmmd_node.index.tables import (
     DeliveryState,
     RoundState,
+    commitment,
     delivery,
     heartbeat,
     instance,
@@ -32,6 +33,7 @@ class Counts:
     rounds: dict[str, int]
     outcomes: dict[str, int]
     deliveries: dict[str, int]
+    commitments: dict[str, int]
     quarantined: int
     oldest_waiting_seconds: float
     """Age of the oldest round or delivery that is not at its end; 0 when there is none."""
@@ -81,6 +83,7 @@ def counts(connection: Connection) -> Counts:
         rounds=_by(connection, round_.c.state),
         outcomes=_by(connection, round_.c.outcome),
         deliveries=_by(connection, delivery.c.state),
+        commitments=_by(connection, commitment.c.state),
         quarantined=connection.execute(select(func.count()).select_from(quarantine)).scalar_one(),
         oldest_waiting_seconds=0.0 if oldest_ms is None else max(0, now_ms() - oldest_ms) / 1000,
     )

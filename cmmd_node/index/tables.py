@@ -49,6 +49,15 @@ class DeliveryState(StrEnum):
     """Given up or refused; ``deliveries retry`` sends it again."""
 
 
+class CommitmentState(StrEnum):
+    """Where the result of a storage commitment is on the way to the peer that asked for it."""
+
+    WAITING = "waiting"
+    REPORTED = "reported"
+    DEAD = "dead"
+    """Given up; the peer asks again when it wants to know."""
+
+
 def _uid(name: str, *, primary_key: bool = False, nullable: bool = False) -> Column[str]:
     return Column(name, String(64), primary_key=primary_key, nullable=nullable)
 
@@ -166,6 +175,24 @@ delivered = Table(
     Column("sop_instance_uid", String(64), ForeignKey("result.sop_instance_uid"), primary_key=True),
     Column("stored", Boolean, nullable=False),
     Column("answered_ms", BigInteger, nullable=False),
+)
+
+#: Storage commitment transactions; `requested` is JSON, a list of SOP Class and SOP Instance UIDs.
+commitment = Table(
+    "commitment",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _uid("transaction_uid"),
+    Column("peer", String(64), nullable=False),
+    Column("requested", Text, nullable=False),
+    Column("is_duplicate", Boolean, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("attempts", Integer, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("give_up_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    Column("problem", Text, nullable=True),
+    Index("ix_commitment_peer_transaction_uid", "peer", "transaction_uid"),
 )
 
 heartbeat = Table(

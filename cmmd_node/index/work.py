@@ -9,6 +9,8 @@ STUDY_QUEUE = "study"
 STUDY_WORKFLOW = "study"
 DELIVERY_QUEUE = "delivery"
 DELIVERY_WORKFLOW = "delivery"
+COMMITMENT_QUEUE = "commitment"
+COMMITMENT_WORKFLOW = "commitment"
 
 
 def enqueue_round(client: DBOSClient, connection: Connection, study_instance_uid: str, number: int) -> None:
@@ -37,4 +39,18 @@ def enqueue_delivery(client: DBOSClient, connection: Connection, delivery_id: in
         },
         delivery_id,
         turn,
+    )
+
+
+def enqueue_commitment(client: DBOSClient, connection: Connection, commitment_id: int, peer: str) -> None:
+    """Let a worker judge a storage commitment transaction and tell the peer."""
+    client.enqueue_in_transaction(
+        connection,
+        {
+            "workflow_name": COMMITMENT_WORKFLOW,
+            "queue_name": COMMITMENT_QUEUE,
+            "queue_partition_key": peer,
+            "workflow_id": f"commitment:{commitment_id}",
+        },
+        commitment_id,
     )

@@ -1,4 +1,4 @@
-"""The node's SCP: Verification and Storage of mammograms.
+"""The node's SCP: Verification, Storage of mammograms, Storage Commitment.
 
 The handler decodes no pixels, loads no model and calls no remote; a success is a promise that the object survives a
 power cut (see `inbox`).
@@ -27,7 +27,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, _config, evt
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from cmmd_node.errors import (
@@ -44,6 +44,7 @@ from cmmd_node.errors import (
     WrongSOPClass,
 )
 from cmmd_node.receive.admission import Admission, Rejection, local_limit_exceeded, temporary_congestion
+from cmmd_node.receive.commitment import CommitmentRequests, refuse_report
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.transport import Server, SpooledDataSet
 from cmmd_node.tls import certificate_of, server_context
@@ -75,6 +76,9 @@ TRANSFER_SYNTAXES = (
 #: For a C-ECHO it makes no difference.
 VERIFICATION_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
+#: For lists of references; as for objects, nothing that inflates.
+COMMITMENT_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+
 #: The C-STORE response to each refusal (PS3.4 table B.2-1, PS3.7 annex C); the nearest class decides.
 STORE_STATUS: dict[type[RefusedInstance], int] = {
     OutOfResources: 0xA700,
@@ -105,7 +109,7 @@ _config.LOG_RESPONSE_IDENTIFIERS = False
 class Receiver:
     """Listens on the configured address until it is stopped."""
 
-    def __init__(self, settings: Settings, inbox: Inbox) -> None:
+    def __init__(self, settings: Settings, inbox: Inbox, commitments: CommitmentRequests) -> None:
         self._inbox = inbox
         self._limit = settings.receive.associations
         self._admission = Admission(settings)
@@ -120,6 +124,7 @@ class Receiver:
         ae.add_supported_context(Verification, list(VERIFICATION_SYNTAXES))
         for storage_class in STORAGE_CLASSES:
             ae.add_supported_context(storage_class, list(TRANSFER_SYNTAXES))
+        ae.add_supported_context(StorageCommitmentPushModel, list(COMMITMENT_SYNTAXES))
         self._server = Server(
             ae,
             (settings.receive.host, settings.receive.port),
@@ -130,6 +135,8 @@ class Receiver:
                 (evt.EVT_ACCEPTED, _accepted),
                 (evt.EVT_C_ECHO, _echo),
                 (evt.EVT_C_STORE, self._store),
+                (evt.EVT_N_ACTION, commitments.take),
+                (evt.EVT_N_EVENT_REPORT, refuse_report),
             ],
             inbox=inbox,
             settings=settings.receive,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_messages import C_STORE_RQ, N_ACTION_RQ, N_EVENT_REPORT_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
@@ -26,7 +26,7 @@ from cmmd_node.errors import MalformedUID, MissingUID, RefusedInstance
 from cmmd_node.receive.channel import NoChannel, open_channel
 from cmmd_node.receive.inbox import Inbox, Spool
 from cmmd_node.receive.structure import is_uid
-from cmmd_node.receive.upper_layer import COMMAND, LAST, P_DATA_TF, DeadlineSocket, StreamingUpperLayer
+from cmmd_node.receive.upper_layer import COMMAND, INVALID_PDU, LAST, P_DATA_TF, DeadlineSocket, StreamingUpperLayer
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MESSAGES_WAITING = 2
+#: Enough for a storage commitment of some ten thousand instances.
+_COLLECTED_BYTES = 2_000_000
 #: How often the reactor of an idle association looks at its timers.
 _LOOK_SECONDS = 1.0
 _MALFORMED_UID = 0x0117
@@ -44,9 +46,10 @@ _MISSING_UID = 0xC101
 
 
 class SpooledDataSet(BytesIO):
-    """Stands where pynetdicom collects a data set in memory; what is written goes to a spool file of the inbox.
+    """Stands where pynetdicom collects a data set in memory; that of a C-STORE goes to a spool file of the inbox.
 
-    `problem` says why there is no spool file, or why it was given up.
+    The short ones of N-ACTION and N-EVENT-REPORT stay in memory, up to a limit. `problem` says why there is no spool
+    file, or why the data set was given up.
     """
 
     def __init__(self, inbox: Inbox, provider: SpoolingProvider) -> None:
@@ -62,6 +65,8 @@ class SpooledDataSet(BytesIO):
 
     def write(self, data: Any) -> int:
         """Append a fragment; the first one opens the spool file."""
+        if isinstance(self._provider.message, N_ACTION_RQ | N_EVENT_REPORT_RQ):
+            return self._collect(data)
         if self.spool is None and self._problem is None:
             self._open()
         if self.spool is not None:
@@ -72,6 +77,14 @@ class SpooledDataSet(BytesIO):
         """Drop what was received; a kept object is not touched."""
         if self.spool is not None:
             self.spool.discard()
+
+    def _collect(self, data: Any) -> int:
+        if self.tell() + len(data) > _COLLECTED_BYTES:
+            self._problem = RefusedInstance(f"a data set of more than {_COLLECTED_BYTES} bytes that is no object")
+            self.truncate(0)
+        if self._problem is None:
+            super().write(data)
+        return len(data)
 
     def _open(self) -> None:
         message = self._provider.message
@@ -161,10 +174,19 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take one P-DATA primitive; called by the thread that reads the socket."""
         if self.message is None:
-            message = DIMSEMessage()
-            message.data_set = SpooledDataSet(self._inbox, self)
-            self.message = message
-        super().receive_primitive(primitive)
+            self.message = DIMSEMessage()
+            self.message.data_set = SpooledDataSet(self._inbox, self)
+        if not self.message.decode_msg(primitive, self.assoc):
+            return
+        try:
+            message = self.message.message_to_primitive()
+        except Exception:  # whatever a peer has put into a command; pynetdicom raises anything
+            logger.warning("%r sent a message that is none", self.assoc.requestor.ae_title)
+            self.dul.event_queue.put(INVALID_PDU)
+            return
+        # All in order of arrival: pynetdicom would start a thread for every N-EVENT-REPORT.
+        self.msg_queue.put((self.message.context_id, message))
+        self.message = None
 
     def get_msg(self, block: bool = False) -> Any:
         """The next message for the association's reactor, that is of any kind but C-STORE."""

@@ -50,7 +50,7 @@ _IDLE = "Sta1"
 _ESTABLISHED = "Sta6"
 _CLOSING = "Sta13"
 _CONNECTION_CLOSED = "Evt17"
-_INVALID_PDU = "Evt19"
+INVALID_PDU = "Evt19"
 COMMAND = 0x01
 LAST = 0x02
 
@@ -251,7 +251,7 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
                     return
         except _InvalidPDU as error:
             logger.warning("%r sent an invalid PDU: %s", self.assoc.requestor.ae_title, error)
-            self.event_queue.put(_INVALID_PDU)
+            self.event_queue.put(INVALID_PDU)
             return
         except OSError as error:
             logger.warning("%r is gone: %s", self.assoc.requestor.ae_title, error)

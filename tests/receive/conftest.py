@@ -14,6 +14,7 @@ from pydicom.dataset import FileDataset
 from pynetdicom import AE, build_context
 
 from cmmd_node.index import Index, open_index
+from cmmd_node.receive.commitment import CommitmentRequests
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.scp import Receiver
 from cmmd_node.settings import Settings
@@ -85,8 +86,9 @@ def receive(make_settings: MakeSettings) -> Iterator[Callable[..., Reception]]:
     def start(**sections: Any) -> Reception:
         settings = make_settings(**{**sections, "receive": {"accept": "any", **sections.get("receive", {})}})
         index = open_index(settings)
-        inbox = Inbox(settings, index, index.client())
-        receiver = Receiver(settings, inbox)
+        client = index.client()
+        inbox = Inbox(settings, index, client)
+        receiver = Receiver(settings, inbox, CommitmentRequests(settings, index, client))
         receiver.start()
         running.append(Reception(settings, index, inbox, receiver))
         return running[-1]

@@ -12,6 +12,7 @@ import pytest
 from cmmd_node.errors import StartRefused
 from cmmd_node.index import Index
 from cmmd_node.index.status import beat
+from cmmd_node.receive.commitment import CommitmentRequests
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.scp import Receiver
 from cmmd_node.settings import Settings
@@ -45,7 +46,8 @@ def get(settings: Settings, index: Index) -> Iterator[Get]:
 
 
 def test_health_is_ok_when_receiver_and_worker_are_alive(settings: Settings, index: Index, get: Get) -> None:
-    receiver = Receiver(settings, Inbox(settings, index, index.client()))
+    client = index.client()
+    receiver = Receiver(settings, Inbox(settings, index, client), CommitmentRequests(settings, index, client))
     receiver.start()
     for _ in range(2):
         with index.write() as connection:
