@@ -175,9 +175,9 @@ def evaluate(
     manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV file: images and labels.")],
     *,
     out_dir: Annotated[Path, typer.Option("--out", help="Where report.html, metrics.json and answers go.")],
+    bundle: Annotated[str, typer.Option(help="The model: builtin, or the folder of a bundle.")] = "builtin",
     answers: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A model's answers; default: the built-in detector is asked."),
+        Path | None, typer.Option(exists=True, dir_okay=False, help="What another model said, instead of a bundle.")
     ] = None,
     beside: Annotated[
         list[Path] | None,
@@ -185,7 +185,9 @@ def evaluate(
     ] = None,
     fold: Annotated[list[int] | None, typer.Option(help="Only this fold; may be repeated.")] = None,
     draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws of patients.")] = 2000,
-    classical: Annotated[bool, typer.Option(help="Compare with the classical detector.")] = True,
+    baselines: Annotated[
+        bool, typer.Option(help="Compare with the classical detector and an untrained network.")
+    ] = True,
     processes: Annotated[int, typer.Option(min=0, help="Images asked about at once; 0: one a core.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -197,11 +199,12 @@ def evaluate(
         metrics = evaluate_files(
             manifest,
             out_dir,
+            bundle=bundle,
             answers=answers,
             beside=beside or (),
             folds=frozenset(fold or ()),
             draws=draws,
-            classical=classical,
+            baselines=baselines,
             processes=processes,
             tell=status.update,
         )

@@ -427,7 +427,7 @@ def test_evaluate_writes_a_report_and_tells_the_figures(run: Run, tmp_path: Path
     write_answers(tmp_path / "mine.json", answers(images, "mine"), manifest.parent)
     with manifest.open("a") as file:
         file.write("gone.png,P99,L,CC" + "," * 12 + "\n")
-    words = ["evaluate", manifest, "--answers", "mine.json", "--no-classical", "--draws", "100"]
+    words = ["evaluate", manifest, "--answers", "mine.json", "--no-baselines", "--draws", "100"]
     done = run(*words, "--out", "report")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^ *all: 6 of 12 +mine 1 +0\.500 \(0\.500 to 0\.500\)", done.stdout, re.M)

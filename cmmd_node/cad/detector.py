@@ -115,6 +115,6 @@ def _finder(bundle: Bundle) -> Finder:
         from cmmd_node.cad.exported import ExportedFinder  # noqa: PLC0415
 
         return ExportedFinder(bundle)
-    from cmmd_node.cad.native import NativeFinder  # noqa: PLC0415
+    from cmmd_node.cad.native import NativeFinder, open_network  # noqa: PLC0415
 
-    return NativeFinder(bundle)
+    return NativeFinder(open_network(bundle))

@@ -29,27 +29,38 @@ def candidates_of(breast: Breast, classical: ClassicalDetector) -> tuple[Candida
     return found, found.features[:, : len(FEATURES)]
 
 
-class NativeFinder:
-    """Runs `SecondLook` with the weights of a bundle."""
+def open_network(bundle: Bundle) -> SecondLook:
+    """The network with the weights of a bundle.
 
-    def __init__(self, bundle: Bundle) -> None:
-        if bundle.metadata.architecture != ARCHITECTURE:
-            found = bundle.metadata.architecture
-            raise bundle.refused(f"architecture is {found!r}; this program knows {ARCHITECTURE!r}")
-        try:
-            weights = load_file(bundle.folder / WEIGHTS_FILE)
-        except (OSError, SafetensorError) as error:
-            raise bundle.refused(f"{WEIGHTS_FILE} cannot be read: {error}") from error
-        self._network = SecondLook().eval()
-        wanted = self._network.state_dict()
-        for name in sorted(wanted.keys() | weights.keys()):
-            here, there = wanted.get(name), weights.get(name)
-            if here is None or there is None or here.shape != there.shape:
-                raise bundle.refused(f"{WEIGHTS_FILE}: {name} is {_shape(there)}; the network takes {_shape(here)}")
-            if not bool(torch.isfinite(there).all()):
-                raise bundle.refused(f"{WEIGHTS_FILE}: {name} holds NaN or infinity")
-        self._network.load_state_dict(weights)
-        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    Raises
+    ------
+    BundleRefused
+        The weights are not those of this network.
+    """
+    if bundle.metadata.architecture != ARCHITECTURE:
+        found = bundle.metadata.architecture
+        raise bundle.refused(f"architecture is {found!r}; this program knows {ARCHITECTURE!r}")
+    try:
+        weights = load_file(bundle.folder / WEIGHTS_FILE)
+    except (OSError, SafetensorError) as error:
+        raise bundle.refused(f"{WEIGHTS_FILE} cannot be read: {error}") from error
+    network = SecondLook()
+    wanted = network.state_dict()
+    for name in sorted(wanted.keys() | weights.keys()):
+        here, there = wanted.get(name), weights.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            raise bundle.refused(f"{WEIGHTS_FILE}: {name} is {_shape(there)}; the network takes {_shape(here)}")
+        if not bool(torch.isfinite(there).all()):
+            raise bundle.refused(f"{WEIGHTS_FILE}: {name} holds NaN or infinity")
+    network.load_state_dict(weights)
+    return network
+
+
+class NativeFinder:
+    """Runs `SecondLook`."""
+
+    def __init__(self, network: SecondLook) -> None:
+        self._network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._classical = ClassicalDetector()
 
     def __call__(self, pixels: Field, breast: Breast, view: View) -> list[Mark]:

@@ -1,32 +1,32 @@
-"""The command ``evaluate``: a manifest and files of answers in, a report out."""
+"""The command ``evaluate``: a manifest, and a model or its answers, in; a report out."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from cmmd_node.cad import ClassicalDetector
+from cmmd_node.cad.bundle import Way, read_bundle
+from cmmd_node.settings import BUILTIN
 from cmmd_node.train.answers import Answers, read_answers, write_answers
-from cmmd_node.train.ask import ask_detector
-from cmmd_node.train.evaluate import Selection, evaluate, select
+from cmmd_node.train.ask import UNTRAINED, ask_detector
+from cmmd_node.train.evaluate import evaluate, select
 from cmmd_node.train.failures import failures, pictures
 from cmmd_node.train.manifest import read_manifest
 from cmmd_node.train.report import write_report
-
-ANSWERS_NAME: Final = "classical-answers.json"
 
 
 def evaluate_files(
     manifest_path: Path,
     out_dir: Path,
     *,
+    bundle: str,
     answers: Path | None,
     beside: Sequence[Path],
     folds: Collection[int],
     draws: int,
-    classical: bool,
+    baselines: bool,
     processes: int,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -34,13 +34,14 @@ def evaluate_files(
 
     Parameters
     ----------
+    bundle : str
+        "builtin" or the folder of a bundle: the model in question, unless there are answers.
     answers : Path or None
-        Of the model in question; None: the built-in detector is asked about every image, and its answers are kept
-        beside the report.
+        What the model in question said.
     beside
         Answers of models to compare with.
-    classical : bool
-        Also ask the classical detector, unless its answers are among those given.
+    baselines : bool
+        Also ask the classical detector, and for a network of this program its untrained self.
     processes : int
         How many images to ask about at once; 0: one a core.
     tell
@@ -49,26 +50,41 @@ def evaluate_files(
     Returns
     -------
     dict
-        The figures, as `evaluate` gives them.
+        The figures, as `evaluate` gives them. The answers of models that were asked are kept beside the report, as
+        answers-model.json, answers-builtin.json and answers-untrained.json.
     """
     manifest, folder = read_manifest(manifest_path), manifest_path.parent
     selection = select(manifest, folds)
-    entrants = [read_answers(path, folder) for path in ([answers] if answers else []) + list(beside)]
-    if (classical or not answers) and ClassicalDetector().model not in [one.model for one in entrants]:
-        own = _ask(selection, processes, tell)
+
+    def asked(which: str, name: str) -> Answers:
+        told = ask_detector(
+            which,
+            selection.used,
+            processes=processes or os.cpu_count() or 1,
+            tell=lambda done, all_: tell(f"{name}: {done} of {all_} images"),
+        )
         out_dir.mkdir(parents=True, exist_ok=True)
-        write_answers(out_dir / ANSWERS_NAME, own, folder)
-        entrants.insert(len(entrants) if answers else 0, own)
+        write_answers(out_dir / f"answers-{name}.json", told, folder)
+        return told
+
+    compared = [read_answers(path, folder) for path in beside]
+    first = read_answers(answers, folder) if answers else asked(bundle, BUILTIN if bundle == BUILTIN else "model")
+    for name in _baselines(bundle, answers) if baselines else ():
+        told = asked(name, name)
+        if told.model not in [one.model for one in (first, *compared)]:
+            compared.append(told)
     tell("drawing patients")
-    metrics = evaluate(manifest, entrants[0], entrants[1:], folds=folds, draws=draws)
+    metrics = evaluate(manifest, first, compared, folds=folds, draws=draws)
     tell("drawing pictures")
-    write_report(out_dir, metrics, pictures(failures(selection.images, entrants[0]), entrants[0]))
+    write_report(out_dir, metrics, pictures(failures(selection.images, first), first))
     return metrics
 
 
-def _ask(selection: Selection, processes: int, tell: Callable[[str], None]) -> Answers:
-    return ask_detector(
-        selection.used,
-        processes=processes or os.cpu_count() or 1,
-        tell=lambda done, all_: tell(f"classical detector: {done} of {all_} images"),
-    )
+def _baselines(bundle: str, answers: Path | None) -> tuple[str, ...]:
+    """Which of our detectors the model in question is to be compared with."""
+    if answers is not None:
+        return (BUILTIN,)
+    if bundle == BUILTIN:
+        return ()
+    is_ours = read_bundle(Path(bundle)).metadata.kind is Way.NATIVE
+    return (BUILTIN, UNTRAINED) if is_ours else (BUILTIN,)

@@ -13,16 +13,19 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from cmmd_node.cad.sealing import seal
 from cmmd_node.cmmd.split import read_split
-from cmmd_node.errors import NodeError
+from cmmd_node.errors import BundleRefused, NodeError
 from cmmd_node.facts import BreastLabel, Classification, Mark
+from cmmd_node.settings import BUILTIN
 from cmmd_node.train.answers import Answers, ImageAnswer, read_answers, write_answers
 from cmmd_node.train.evaluate import evaluate
-from cmmd_node.train.evaluate_files import ANSWERS_NAME, evaluate_files
+from cmmd_node.train.evaluate_files import evaluate_files
 from cmmd_node.train.failures import failures, pictures
 from cmmd_node.train.manifest import LabelledImage, Manifest, read_manifest, write_manifest
 from cmmd_node.train.plots import Line, line_chart
 from cmmd_node.train.report import write_report
+from tests.cad.bundles import golden_view, native
 from tests.train.collections import CENTER_CR, answers, mark, write_collection
 
 DRAWS = 100
@@ -334,26 +337,59 @@ def test_chart_puts_points_where_they_belong() -> None:
     assert np.allclose(dots, [(x0, y0), (x1, y1)])
 
 
-def test_built_in_detector_is_asked_when_no_answers_are_given(tmp_path: Path) -> None:
+def run(path: Path, folder: Path, told: list[str], **more: Any) -> dict[str, Any]:
+    """Evaluate with what is usual, and differences."""
+    usual: dict[str, Any] = {
+        "bundle": BUILTIN,
+        "answers": None,
+        "beside": (),
+        "folds": (),
+        "draws": DRAWS,
+        "baselines": True,
+        "processes": 1,
+    }
+    return evaluate_files(path, folder, **(usual | more), tell=told.append)
+
+
+def names(metrics: dict[str, Any]) -> list[str]:
+    return [model["name"] for model in metrics["models"]]
+
+
+def test_built_in_detector_is_asked_when_nothing_else_is_named(tmp_path: Path) -> None:
     path, images = write_collection(tmp_path / "c", patients=2)
     told: list[str] = []
-
-    def run(folder: Path, **more: Any) -> dict[str, Any]:
-        usual = {"answers": None, "beside": (), "folds": (), "draws": DRAWS, "classical": True, "processes": 1}
-        return evaluate_files(path, folder, **(usual | more), tell=told.append)
-
-    first = run(tmp_path / "out")
-    assert [model["name"] for model in first["models"]] == ["cmmd-node-classical 1.0"]
-    assert "classical detector: 4 of 4 images" in told
-    kept = read_answers(tmp_path / "out" / ANSWERS_NAME, path.parent)
+    assert names(run(path, tmp_path / "out", told)) == ["cmmd-node-classical 1.0"]
+    assert "builtin: 4 of 4 images" in told
+    kept = read_answers(tmp_path / "out" / "answers-builtin.json", path.parent)
     assert {image.path for image in images} == set(kept.images)
     assert all(answer.problem is None and (answer.seconds or 0) > 0 for answer in kept.images.values())
-    write_answers(tmp_path / "mine.json", answers(images, "mine"), path.parent)
+
+
+def test_answers_are_compared_with_the_classical_detector_once(tmp_path: Path) -> None:
+    path, images = write_collection(tmp_path / "c", patients=2)
+    mine, told = tmp_path / "mine.json", list[str]()
+    write_answers(mine, answers(images, "mine"), path.parent)
+    assert names(run(path, tmp_path / "out", told, answers=mine)) == ["mine 1", "cmmd-node-classical 1.0"]
+    classical = tmp_path / "out" / "answers-builtin.json"
+    both = run(path, tmp_path / "again", told, answers=mine, beside=[classical])
+    assert names(both) == ["mine 1", "cmmd-node-classical 1.0"]
     told.clear()
-    second = run(
-        tmp_path / "again", answers=tmp_path / "mine.json", beside=[tmp_path / "out" / ANSWERS_NAME], classical=True
-    )
-    assert [model["name"] for model in second["models"]] == ["mine 1", "cmmd-node-classical 1.0"]
-    assert told == ["drawing patients", "drawing pictures"]  # its answers were there
-    third = run(tmp_path / "third", answers=tmp_path / "mine.json", classical=False)
-    assert [model["name"] for model in third["models"]] == ["mine 1"]
+    assert names(run(path, tmp_path / "alone", told, answers=mine, baselines=False)) == ["mine 1"]
+    assert told == ["drawing patients", "drawing pictures"]
+
+
+def test_network_is_compared_with_its_untrained_self(tmp_path: Path) -> None:
+    path, _ = write_collection(tmp_path / "c", patients=2)
+    bundle = native(tmp_path / "bundle")
+    seal(bundle, golden_view())
+    metrics = run(path, tmp_path / "out", [], bundle=str(bundle))
+    assert names(metrics) == ["tiny 1.0", "cmmd-node-classical 1.0", "second-look-untrained 1"]
+    kept = read_answers(tmp_path / "out" / "answers-untrained.json", path.parent)
+    assert not any(mark.probability_malignant for answer in kept.images.values() for mark in answer.marks)
+    assert names(run(path, tmp_path / "alone", [], bundle=str(bundle), baselines=False)) == ["tiny 1.0"]
+
+
+def test_bundle_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    path, _ = write_collection(tmp_path / "c", patients=1)
+    with pytest.raises(BundleRefused):
+        run(path, tmp_path / "out", [], bundle=str(tmp_path))
