@@ -11,7 +11,7 @@ import logging
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -23,7 +23,13 @@ from cmmd_node.facts import USUAL_FORMS, Codes, Form
 from cmmd_node.settings import load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pydicom.dataset import Dataset
+
     from cmmd_node.cad.golden import GoldenView
+
+Seen = TypeVar("Seen")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -266,18 +272,13 @@ def check_objects(
 
     images = [read_object(path, pixels=False) for path in image or ()]
     answer: list[dict[str, Any]] = []
-    for path in files:
-        try:
-            faults = check_object(read_object(path), images)
-        except NodeError as error:
-            answer.append({"path": str(path), "faults": [], "problem": str(error)})
-            continue
+    for path, faults, problem in _look_at_each(files, lambda ds: check_object(ds, images)):
         told = [
             {"rule": fault.rule, "path": fault.path, "message": fault.message, "ours": fault.ours}
-            for fault in faults
+            for fault in faults or ()
             if ours or not fault.ours
         ]
-        answer.append({"path": str(path), "faults": told, "problem": None})
+        answer.append({"path": str(path), "faults": told, "problem": problem})
     if as_json:
         _print_json(answer)
     else:
@@ -292,20 +293,30 @@ def check_objects(
         raise typer.Exit(1)
 
 
+def _look_at_each(
+    files: list[Path], look: Callable[[Dataset], list[Seen]]
+) -> Iterator[tuple[Path, list[Seen] | None, str | None]]:
+    """What is seen in each file, or the problem with it, which costs that file only."""
+    from cmmd_node.report.reading import read_object  # noqa: PLC0415
+
+    for path in files:
+        try:
+            yield path, look(read_object(path)), None
+        except NodeError as error:
+            words = str(error)
+            yield path, None, words if words.startswith(str(path)) else f"{path}: {words}"
+
+
 @app.command("show")
 def show_objects(files: FilesArgument) -> None:
     """Print a result object the way a person reads it: model, summary, marks by breast and view."""
-    from cmmd_node.report.reading import read_object, reading  # noqa: PLC0415
+    from cmmd_node.report.reading import reading  # noqa: PLC0415
 
     problems = []
-    for path in files:
-        try:
-            lines = reading(read_object(path))
-        except NodeError as error:
-            words = str(error)
-            problems.append(words if words.startswith(str(path)) else f"{path}: {words}")
-            continue
-        for line in (str(path), *lines):
+    for path, lines, problem in _look_at_each(files, reading):
+        if problem:
+            problems.append(problem)
+        for line in () if lines is None else (str(path), *lines):
             out.print(line, markup=False)
     if problems:
         raise NodeError("; ".join(problems))
