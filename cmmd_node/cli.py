@@ -331,6 +331,43 @@ def conformance() -> None:
 
 
 @app.command()
+def reindex(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Rebuild the index from the files of the data_dir, while the node is stopped."""
+    from cmmd_node.repair import reindex as rebuild  # noqa: PLC0415
+
+    settings = load_settings(config)
+    _log("reindex", level=logging.WARNING)
+    with progress.status("reading the index") as status:
+        done = rebuild(settings, tell=status.update)
+    if as_json:
+        _print_json(done)
+        return
+    if done["damaged_index"]:
+        out.print(f"the damaged index is now {done['damaged_index']}", markup=False)
+    out.print(f"{done['objects']} objects are indexed, {done['indexed']} of them newly", markup=False)
+    if done["put_aside"]:
+        out.print(f"{done['put_aside']} cannot be read and are in quarantine", markup=False)
+
+
+@app.command()
+def verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Hash every object again and say which are missing or damaged."""
+    from cmmd_node.repair import verify as look  # noqa: PLC0415
+
+    settings = load_settings(config)
+    with progress.status("reading the index") as status:
+        found = look(settings, tell=status.update)
+    if as_json:
+        _print_json(found)
+    else:
+        for one in found["damaged"]:
+            out.print(f"{one['path']}: {one['problem']} ({one['SOPInstanceUID']})", markup=False)
+        out.print(f"{found['objects']} objects, {len(found['damaged'])} damaged", markup=False)
+    if found["damaged"]:
+        raise typer.Exit(1)
+
+
+@app.command()
 def studies(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What is known: every study, its rounds, what became of each image."""
     from cmmd_node.index import open_index  # noqa: PLC0415

@@ -53,7 +53,7 @@ def run_role(settings: Settings, role: str, *, number: int, supervised: bool) ->
     """
     check_certificate(settings)
     # The role of a supervisor that was killed may still be about to end.
-    lock = _lock(settings.node.data_dir, f"{role}-{number}", seconds=_STOP_SECONDS if supervised else 0.0)
+    held = lock(settings.node.data_dir, f"{role}-{number}", seconds=_STOP_SECONDS if supervised else 0.0)
     stop = _stop_on_signals()
     if supervised:
         threading.Thread(target=_stop_with_supervisor, args=(stop,), daemon=True).start()
@@ -62,7 +62,7 @@ def run_role(settings: Settings, role: str, *, number: int, supervised: bool) ->
     logger.info("%s stopped", role)
     logging.shutdown()
     # What is durable is on disk; threads that wait for peers or studies are not waited for.
-    os.close(lock)
+    os.close(held)
     os._exit(0)
 
 
@@ -75,7 +75,7 @@ def supervise(settings: Settings, config: Path | None, roles: tuple[str, ...]) -
         A role refused to start; its own message is on standard error.
     """
     check_certificate(settings)
-    lock = _lock(settings.node.data_dir, "-".join(("serve", *roles)))
+    held = lock(settings.node.data_dir, "-".join(("serve", *roles)))
     stop = _stop_on_signals()
     index = open_index(settings)
     if "receive" in roles and settings.receive.processes > 1:
@@ -96,7 +96,7 @@ def supervise(settings: Settings, config: Path | None, roles: tuple[str, ...]) -
         deadline = time.monotonic() + _STOP_SECONDS
         for child in children:
             child.wait(deadline)
-        os.close(lock)
+        os.close(held)
 
 
 def _receive(settings: Settings, index: Index, number: int, stop: threading.Event) -> None:
@@ -224,7 +224,7 @@ class _Child:
             self._process.stdin.close()
 
 
-def _lock(data_dir: Path, name: str, *, seconds: float = 0.0) -> int:
+def lock(data_dir: Path, name: str, *, seconds: float = 0.0) -> int:
     """Hold a lock file for the life of this process; another holder gets `seconds` to end.
 
     Raises

@@ -21,6 +21,7 @@ FLOORS = (
     {"cmmd", "route"},  # what is made of steps: the collection's reader, the route of a study
     {"analyze", "conformance", "demo", "dicomweb", "train", "web"},  # for files, people, models and machines
     {"serve"},
+    {"repair"},
     {"cli"},
 )
 

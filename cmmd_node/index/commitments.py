@@ -44,7 +44,7 @@ class Commitment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexedObject:
+class KeptObject:
     """What the index knows of an object that somebody asks about."""
 
     sop_class_uid: str
@@ -120,11 +120,11 @@ def record_report(connection: Connection, commitment_id: int, state: CommitmentS
     )
 
 
-def indexed_object(connection: Connection, sop_instance_uid: str) -> IndexedObject | None:
+def indexed_object(connection: Connection, sop_instance_uid: str) -> KeptObject | None:
     """Where the object should be and what it should be; None when there is no row."""
     row = connection.execute(
         select(instance.c.sop_class_uid, instance.c.path, instance.c.size_bytes, instance.c.digest).where(
             instance.c.sop_instance_uid == sop_instance_uid
         )
     ).one_or_none()
-    return None if row is None else IndexedObject(**row._mapping)
+    return None if row is None else KeptObject(**row._mapping)

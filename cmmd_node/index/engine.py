@@ -96,7 +96,10 @@ def open_index(settings: Settings) -> Index:
                 DBOS.migrate(_dbos_url(settings), schema=DBOS_SCHEMA)
     except (DBAPIError, sqlite3.Error) as error:
         index.close()
-        raise StartRefused(f"the index cannot be used: {str(getattr(error, 'orig', error)).splitlines()[0]}") from error
+        cause = getattr(error, "orig", error)
+        damaged = type(cause) is sqlite3.DatabaseError  # malformed, or no database; not busy, not full
+        hint = "; `cmmd-node reindex` rebuilds it from the files" if damaged else ""
+        raise StartRefused(f"the index cannot be used: {str(cause).splitlines()[0]}{hint}") from error
     except (SQLAlchemyError, OSError) as error:
         index.close()
         raise StartRefused(f"the index cannot be used: {error}") from error

@@ -66,6 +66,27 @@ def kept_instance(connection: Connection, sop_instance_uid: str) -> KeptInstance
     return None if row is None else KeptInstance(*row)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedObject:
+    """Where an object should be and what it should be."""
+
+    sop_instance_uid: str
+    path: str
+    size_bytes: int
+    digest: str
+
+
+def indexed_objects(connection: Connection) -> list[IndexedObject]:
+    """Every instance, oldest first."""
+    columns = select(instance.c.sop_instance_uid, instance.c.path, instance.c.size_bytes, instance.c.digest)
+    return [IndexedObject(**row._mapping) for row in connection.execute(columns.order_by(instance.c.received_ms))]
+
+
+def is_empty(connection: Connection) -> bool:
+    """Whether there is no instance."""
+    return connection.execute(select(instance.c.sop_instance_uid).limit(1)).first() is None
+
+
 def indexed_paths(connection: Connection) -> set[str]:
     """The files that have a row, relative to data_dir."""
     return set(connection.execute(select(instance.c.path)).scalars())

@@ -27,12 +27,20 @@ from pydicom.filereader import read_file_meta_info
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from cmmd_node.errors import InstanceCollision, OutOfResources, RefusedInstance, UIDMismatch, WrongSOPClass
+from cmmd_node.errors import (
+    InstanceCollision,
+    OutOfResources,
+    RefusedInstance,
+    StartRefused,
+    UIDMismatch,
+    WrongSOPClass,
+)
 from cmmd_node.index import Index
 from cmmd_node.index.intake import (
     KeptInstance,
     NewInstance,
     indexed_paths,
+    is_empty,
     kept_instance,
     record_collision,
     record_instance,
@@ -244,24 +252,50 @@ class Inbox:
 
         They are complete, since they were synced before they got their names; their senders never got an answer. What
         cannot be read is put aside.
+
+        Raises
+        ------
+        StartRefused
+            The index knows nothing of a node that has written results: it was lost.
         """
         with self._index.read() as connection:
-            known = indexed_paths(connection)
-        for path in sorted((self._root / "objects").glob("*/*.dcm")):
-            if str(path.relative_to(self._root)) not in known:
-                self._adopt(path)
+            lost = is_empty(connection) and any((self._root / "results").glob("*/*.dcm"))
+        if lost:
+            raise StartRefused("the index is empty, but data_dir holds results: it was lost; run `cmmd-node reindex`")
+        for path in self.unknown_objects():
+            self.adopt_object(path)
 
-    def _adopt(self, path: Path) -> None:
-        """Take in a complete file whose sender never got an answer."""
+    def unknown_objects(self) -> list[Path]:
+        """Final files that have no row."""
+        with self._index.read() as connection:
+            known = indexed_paths(connection)
+        found = []
+        for shard in _SHARDS:
+            with os.scandir(self._root / "objects" / shard) as entries:
+                names = [entry.name for entry in entries if entry.name.endswith(".dcm")]
+            found += sorted(name for name in names if f"objects/{shard}/{name}" not in known)
+        return [self._root / "objects" / name[:2] / name for name in found]
+
+    def adopt_object(self, path: Path) -> bool:
+        """Take in a complete file without a row; False when it cannot be read and is put aside.
+
+        Raises
+        ------
+        OutOfResources
+            There is no space, or no index: the file stays where it is.
+        """
         try:
             found = Spool.reopen(path, self._spool / secrets.token_hex(16))
             self.keep(found)
+        except OutOfResources:
+            raise
         except (RefusedInstance, InvalidDicomError, AttributeError, ValueError) as error:
             os.rename(path, self._root / "quarantine" / path.name)  # noqa: PTH104 - the random name cannot be taken
             logger.warning("put aside %s, which the index does not know: %s", path.name, type(error).__name__)
-        else:
-            path.unlink()
-            logger.info("indexed an object that was kept but not acknowledged: %s", found.sop_instance_uid)
+            return False
+        path.unlink()
+        logger.info("indexed an object that had no row: %s", found.sop_instance_uid)
+        return True
 
     def _keep(self, spool: Spool) -> Kept:
         if spool.problem is not None:
