@@ -130,11 +130,6 @@ class _WaitingMessages(queue.Queue[Any]):
         else:
             super().put(item, block, timeout or self._seconds)
 
-    def put_back(self) -> None:
-        """Leave the C-STORE to the association's reactor."""
-        item, self.store = self.store, None
-        super().put(item, timeout=self._seconds)
-
     def await_one(self, seconds: float) -> None:
         """Wait until a message is there, or until somebody tells the reactor to look at other things."""
         with self.not_empty:
@@ -208,10 +203,14 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         if self.msg_queue.store is None:
             return False
         context_id, request = self.msg_queue.store
+        data_set = cast(SpooledDataSet, request.DataSet)
         context = self.assoc._accepted_cx.get(context_id)
         if context is None or request.MessageID is None:
-            self.msg_queue.put_back()  # pynetdicom ends the association over the one, and ignores the other
-            return False
+            logger.warning("%r sent a C-STORE that cannot be answered", self.assoc.requestor.ae_title)
+            data_set.discard()
+            self.dul.event_queue.put(INVALID_PDU)
+            self.msg_queue.store = None
+            return True
         response = C_STORE()
         response.MessageIDBeingRespondedTo = request.MessageID
         response.AffectedSOPClassUID = request.AffectedSOPClassUID
@@ -223,7 +222,6 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
             else:
                 response.Status = outcome
         else:
-            data_set = cast(SpooledDataSet, request.DataSet)
             response.Status = _MALFORMED_UID if isinstance(data_set.problem, MalformedUID) else _MISSING_UID
             logger.warning("C-STORE from %r refused: %s", self.assoc.requestor.ae_title, data_set.problem)
             data_set.discard()

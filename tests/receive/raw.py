@@ -33,9 +33,11 @@ def associate_rq(*, calling: str = "RAW", called: str = "CMMD_NODE") -> bytes:
     return pdu(0x01, body)
 
 
-def store_rq(*, sop_class: str = MAMMOGRAPHY, sop_instance: str | None = "1.2.3", message_id: int = 1) -> bytes:
+def store_rq(*, sop_class: str = MAMMOGRAPHY, sop_instance: str | None = "1.2.3", message_id: int | None = 1) -> bytes:
     """The command set of a C-STORE-RQ."""
-    elements = [(0x0002, _ui(sop_class)), (0x0100, struct.pack("<H", 1)), (0x0110, struct.pack("<H", message_id))]
+    elements = [(0x0002, _ui(sop_class)), (0x0100, struct.pack("<H", 1))]
+    if message_id is not None:
+        elements.append((0x0110, struct.pack("<H", message_id)))
     elements += [(0x0700, struct.pack("<H", 0)), (0x0800, struct.pack("<H", 0))]
     if sop_instance is not None:
         elements.append((0x1000, _ui(sop_instance)))

@@ -164,6 +164,18 @@ def test_trailing_garbage_is_kept_with_the_rest(reception: Reception, connect: C
     assert path.read_bytes().endswith(b"\1\2\3")
 
 
+@pytest.mark.parametrize("fault", [{"context_id": 11}, {"message_id": None}], ids=["context", "message id"])
+def test_a_store_that_cannot_be_answered_ends_its_association_and_leaves_nothing(
+    reception: Reception, connect: Connect, fault: dict[str, Any]
+) -> None:
+    ds = make_mammogram()
+    peer = connect(reception).associate()
+    peer.send_store(data_set_bytes(ds), sop_instance=ds.SOPInstanceUID, **fault)
+    assert peer.is_closed(10)
+    assert reception.store(ds) == [0x0000]
+    assert reception.spooled() == []
+
+
 def test_a_class_that_is_no_mammogram_has_no_context(reception: Reception) -> None:
     ae = AE("SENDER")
     ae.add_requested_context(CTImageStorage)
