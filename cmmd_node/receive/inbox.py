@@ -431,9 +431,9 @@ def _meta_element(number: int, vr: bytes, text: str) -> bytes:
 
 
 def _write_all(file: int, data: bytes | bytearray | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
+    written = os.write(file, data)
+    while written < len(data):
+        written += os.write(file, memoryview(data)[written:])
 
 
 def _sync_directory(path: Path) -> None:

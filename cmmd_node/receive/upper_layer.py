@@ -141,7 +141,8 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
         OSError
             The peer closed, or the deadline passed.
         """
-        data = b""
+        data = bytes(self._buffer[self._start : min(self._end, self._start + count)])  # as a rule all of them
+        self._start += len(data)
         while len(data) < count:
             piece = self.piece(count - len(data))
             if not piece:
