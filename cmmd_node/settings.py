@@ -100,10 +100,12 @@ class ReceiveSettings(_Section):
     accept: Literal["known", "any"] = "known"
     processes: Annotated[int, Field(ge=1, le=16)] = 1
     associations: Annotated[int, Field(ge=1, le=200)] = 20
+    associations_per_host: Annotated[int, Field(ge=0, le=200)] = 0
     pdu_bytes: Annotated[int, Field(ge=4096, le=1048576)] = 131072
     association_seconds: Seconds = 5
     pdu_seconds: Seconds = 30
     idle_seconds: Seconds = 60
+    object_seconds: Seconds = 3600
     object_limit_mb: Megabytes = 2048
     reserve_mb: Megabytes = 1024
 

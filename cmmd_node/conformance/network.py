@@ -73,6 +73,7 @@ round, whose CAD SR names that of the round before as predecessor.
 | Implementation Version Name | {IMPLEMENTATION_VERSION_NAME} | the same |
 | negotiation | within {_RECEIVE.association_seconds:g} s | {connecting} |
 | one PDU | within {_RECEIVE.pdu_seconds:g} s | no progress for {scu.PROGRESS_SECONDS} s ends it |
+| one object | within {_RECEIVE.object_seconds:g} s (`receive.object_seconds`) | see below |
 | between messages | {_RECEIVE.idle_seconds:g} s, then an A-ABORT | {answering} |
 
 As acceptor the node takes every presentation context of a class below, with the first transfer syntax in the order

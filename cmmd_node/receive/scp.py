@@ -112,6 +112,7 @@ class Receiver:
     def __init__(self, settings: Settings, inbox: Inbox, commitments: CommitmentRequests) -> None:
         self._inbox = inbox
         self._limit = settings.receive.associations
+        self._limit_per_host = settings.receive.associations_per_host or self._limit
         self._admission = Admission(settings)
         ae = AE(settings.node.ae_title)
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
@@ -170,13 +171,15 @@ class Receiver:
     def _requested(self, event: Event) -> None:
         assoc = event.assoc
         request = assoc.requestor.primitive
+        host = assoc.requestor.address_info.address
         rejection = self._admission.judge(
             calling_ae_title=request.calling_ae_title,
             called_ae_title=request.called_ae_title,
-            host=assoc.requestor.address_info.address,
+            host=host,
             certificate=certificate_of(assoc.dul.socket.socket),
         )
-        if rejection is None and self._server.established >= self._limit:
+        hosts = self._server.established
+        if rejection is None and (len(hosts) >= self._limit or hosts.count(host) >= self._limit_per_host):
             rejection = local_limit_exceeded()
         refusal = self._inbox.refusal()
         if rejection is None and refusal is not None and not _only_echoes(request):

@@ -12,6 +12,7 @@ import queue
 import socket
 import ssl
 import struct
+import time
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
@@ -52,8 +53,9 @@ class SpooledDataSet(BytesIO):
     file, or why the data set was given up.
     """
 
-    def __init__(self, inbox: Inbox, provider: SpoolingProvider) -> None:
+    def __init__(self, inbox: Inbox, provider: SpoolingProvider, *, seconds: float) -> None:
         super().__init__()
+        self.deadline = time.monotonic() + seconds
         self._inbox = inbox
         self._provider = provider
         self.spool: Spool | None = None
@@ -150,6 +152,7 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         super().__init__(assoc)
         self.message: DIMSEMessage | None
         self._inbox = inbox
+        self._object_seconds = settings.object_seconds
         self._serving = False
         self.msg_queue = _WaitingMessages(10 * settings.idle_seconds)
 
@@ -170,7 +173,7 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         """Take one P-DATA primitive; called by the thread that reads the socket."""
         if self.message is None:
             self.message = DIMSEMessage()
-            self.message.data_set = SpooledDataSet(self._inbox, self)
+            self.message.data_set = SpooledDataSet(self._inbox, self, seconds=self._object_seconds)
         if not self.message.decode_msg(primitive, self.assoc):
             return
         try:
@@ -325,6 +328,6 @@ class Server(ThreadedAssociationServer):  # type: ignore[misc]
         super().server_bind()
 
     @property
-    def established(self) -> int:
-        """How many associations are open; sockets that have not associated do not count."""
-        return sum(1 for assoc in self.active_associations if assoc.is_established)
+    def established(self) -> list[str]:
+        """The hosts of the associations that are open; sockets that have not associated do not count."""
+        return [assoc.requestor.address_info.address for assoc in self.active_associations if assoc.is_established]

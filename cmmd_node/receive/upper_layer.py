@@ -282,6 +282,8 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
         if data_set is None:
             self._hand_on(context_id, control, self.socket.exactly(length))
             return
+        if time.monotonic() > data_set.deadline:
+            raise TimeoutError("an object took longer than its deadline")
         while length:
             piece = self.socket.piece(length)
             if not piece:

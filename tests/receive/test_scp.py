@@ -225,6 +225,27 @@ def test_more_associations_than_allowed_are_rejected_but_silent_sockets_do_not_c
         assert time.monotonic() < deadline, "the slot of a closed association does not come back"
 
 
+def test_one_host_has_no_more_associations_than_it_may(receive: Receive, connect: Connect) -> None:
+    reception = receive(receive={"associations": 20, "associations_per_host": 2})
+    for _ in range(2):
+        connect(reception).associate()
+    primitive = _association(reception, "SENDER", "CMMD_NODE").acceptor.primitive
+    assert (primitive.result, primitive.result_source, primitive.diagnostic) == (2, 3, 2)
+
+
+def test_an_object_that_trickles_meets_its_deadline_and_leaves_nothing(receive: Receive, connect: Connect) -> None:
+    reception = receive(receive={"object_seconds": 1})
+    ds = make_mammogram()
+    peer = connect(reception).associate()
+    peer.socket.sendall(p_data(3, store_rq(sop_instance=ds.SOPInstanceUID), command=True))
+    peer.socket.settimeout(0.1)
+    deadline = time.monotonic() + 10
+    while not _is_gone(peer, p_data(3, b"x", command=False, last=False)):
+        assert time.monotonic() < deadline, "whole PDUs now and then keep the object open"
+    _wait_until_spool_is_empty(reception)
+    assert reception.store(ds) == [0x0000]
+
+
 @pytest.mark.parametrize("sent", [b"", b"\1\0\0", b"\1\0\0\0\0\x50abc"], ids=["silence", "half a header", "half a PDU"])
 def test_a_peer_that_stalls_before_associating_is_closed_by_the_timer(
     receive: Receive, sent: bytes, connect: Connect
