@@ -523,20 +523,28 @@ def train(
 ) -> None:
     """Train a mass network on outlined images and pack it as a bundle that is ready to install."""
     from cmmd_node.train.fit import Recipe  # noqa: PLC0415
-    from cmmd_node.train.train import About, train_bundle  # noqa: PLC0415
+    from cmmd_node.train.train import About, Step, train_bundle  # noqa: PLC0415
 
     about = About(name=name, version=version, licence=licence.stem, licence_text=licence.read_text())
-    bundle = train_bundle(
-        manifest,
-        out_dir,
-        about,
-        Recipe(epochs=epochs, seed=seed),
-        _golden_view(),
-        work=work,
-        held_out=held_out,
-        device=device,
-        tell=lambda what: progress.print(str(what), markup=False),
-    )
+    with progress.status("reading") as status:
+
+        def tell(what: Step | str) -> None:
+            if isinstance(what, Step):
+                status.update(f"preparing images: {what.done} of {what.of}")
+            else:
+                progress.print(what, markup=False, highlight=False, soft_wrap=True)
+
+        bundle = train_bundle(
+            manifest,
+            out_dir,
+            about,
+            Recipe(epochs=epochs, seed=seed),
+            _golden_view(),
+            work=work,
+            held_out=held_out,
+            device=device,
+            tell=tell,
+        )
     out.print(f"{bundle.label} is in {bundle.folder}", markup=False)
 
 

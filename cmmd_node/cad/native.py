@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -26,7 +27,9 @@ _SURE: Final = 30.0
 def candidates_of(breast: Breast, classical: ClassicalDetector) -> tuple[Candidates, Field]:
     """The candidates that the network judges, and their features, shape (n, len(FEATURES)); training uses it too."""
     found = classical.candidates(breast, most=MOST_CANDIDATES, apart_mm=APART_MM)
-    return found, found.features[:, : len(FEATURES)]
+    known = found.features[:, : len(FEATURES) - 1]
+    features: Field = np.concatenate([known, classical.log_odds(found)[:, None]], axis=1)
+    return found, features
 
 
 def open_network(bundle: Bundle) -> SecondLook:

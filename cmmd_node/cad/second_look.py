@@ -12,9 +12,8 @@ from cmmd_node.cad.outlines import RIM_FEATURES
 from cmmd_node.cad.patches import PIXEL_MM
 from cmmd_node.cad.places import PLACE_FEATURES
 
-FEATURES: Final = (*PLACE_FEATURES, *RIM_FEATURES)
-"""What is told of a candidate beside its patches; nothing that was fitted before, which would look better on the images
-it was fitted on than on any other."""
+FEATURES: Final = (*PLACE_FEATURES, *RIM_FEATURES, "log odds of the classical detector")
+"""What is told of a candidate beside its patches."""
 ARCHITECTURE: Final = "second-look/1"
 """Of metadata.json: this network, fed with these candidates, features and patches."""
 WIDTHS: Final = (16, 32, 64)
@@ -39,6 +38,8 @@ class _Block(nn.Module):
 class SecondLook(nn.Module):
     """Patches of a candidate on three grids, and its features, to two log odds.
 
+    What the classical detector says is where the network begins: it learns what to add to that.
+
     One trunk reads all grids; its weights are shared, since a mass on a coarse grid looks like a small one on a fine
     grid. What it sees on each is told apart again by the layers that join them.
     """
@@ -56,6 +57,7 @@ class SecondLook(nn.Module):
         self.spread = nn.Buffer(torch.ones(features))
         self.join = nn.Sequential(nn.Linear(2 * WIDTHS[-1] * len(PIXEL_MM) + features, 128), nn.ReLU(), nn.Dropout(0.3))
         self.answer = nn.Linear(128, 2)
+        self.trust = nn.Parameter(torch.ones(()))
 
     def forward(self, patches: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """Log odds of each candidate.
@@ -75,5 +77,5 @@ class SecondLook(nn.Module):
         seen = self.trunk(patches.reshape(count * scales, 1, *patches.shape[2:]))
         pooled = torch.cat([seen.mean(dim=(2, 3)), seen.amax(dim=(2, 3))], dim=1).reshape(count, -1)
         known = ((features - self.center) / self.spread).clamp(-4.0, 4.0)
-        answer: torch.Tensor = self.answer(self.join(torch.cat([pooled, known], dim=1)))
-        return answer
+        mass, malignant = self.answer(self.join(torch.cat([pooled, known], dim=1))).unbind(dim=1)
+        return torch.stack([mass + self.trust * features[:, -1], malignant], dim=1)

@@ -39,9 +39,9 @@ class Recipe:
     weight_decay: float = 2e-2
     inside: int = 3
     """Candidates in a mass, each epoch."""
-    outside: int = 6
+    outside: int = 10
     """Candidates elsewhere in an image, each epoch."""
-    hardness: float = 0.5
+    hardness: float = 0.3
     """How much more often the classical detector's log odds make a candidate be drawn."""
     malignancy: float = 0.5
     """Weight of the second question, whether a mass is malignant."""
@@ -59,6 +59,12 @@ class Progress:
     seconds: float
     images_per_second: float
     left_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"epoch {self.epoch} of {self.epochs}: loss {self.loss:.4f}, {self.images_per_second:.0f} images/s, "
+            f"{self.left_seconds / 60:.0f} min left"
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -38,8 +38,6 @@ class PreparedImage:
     """Shape (candidates, 2)."""
     features: npt.NDArray[np.float32]
     """Shape (candidates, features), as the network reads them."""
-    log_odds: npt.NDArray[np.float32]
-    """Shape (candidates,): what the classical detector says of them."""
     hits: npt.NDArray[np.bool_]
     """Shape (candidates, masses): the centre of the candidate lies in the outline of the mass."""
     off: npt.NDArray[np.float32]
@@ -48,6 +46,11 @@ class PreparedImage:
     """Shape (masses,): half the shorter side of the box."""
     malignant: npt.NDArray[np.int8]
     """Shape (masses,): 1 malignant, 0 benign, -1 unknown."""
+
+    @property
+    def log_odds(self) -> npt.NDArray[np.float32]:
+        """Shape (candidates,): what the classical detector says of them."""
+        return self.features[:, -1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,6 @@ def prepare(image: LabelledImage, classical: ClassicalDetector) -> PreparedImage
         levels=tissue_levels(breast),
         centers_mm=centers.astype(np.float32),
         features=features.astype(np.float32),
-        log_odds=classical.log_odds(found).astype(np.float32),
         hits=np.stack(hits, axis=1) if hits else np.zeros((len(centers), 0), np.bool_),
         off=off.max(axis=2).astype(np.float32),
         half_mm=half.min(axis=1).astype(np.float32),

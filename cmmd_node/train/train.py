@@ -23,7 +23,7 @@ from cmmd_node.cad.sealing import seal
 from cmmd_node.cad.second_look import ARCHITECTURE, SecondLook
 from cmmd_node.errors import NodeError
 from cmmd_node.facts import Kind
-from cmmd_node.train.fit import RATES, Progress, Recipe, answers, fit, sensitivities
+from cmmd_node.train.fit import RATES, Recipe, answers, fit, sensitivities
 from cmmd_node.train.manifest import LabelledImage, read_manifest
 from cmmd_node.train.prepared import PreparedImage, Unprepared, prepared_images
 
@@ -65,7 +65,7 @@ def train_bundle(
     work: Path,
     held_out: int | None = None,
     device: str = "cpu",
-    tell: Callable[[Step | Progress | Unprepared | dict[str, Any]], None],
+    tell: Callable[[Step | str], None],
 ) -> Bundle:
     """Train on a collection and pack the result as a bundle.
 
@@ -79,6 +79,8 @@ def train_bundle(
         Folder of prepared images, the checkpoint and the log; with it an interrupted training goes on.
     held_out : int, optional
         Fold that validates; default: every sixth group.
+    tell
+        Called with how far the preparation is, and with a line for each epoch and each image that is not used.
 
     Raises
     ------
@@ -89,7 +91,7 @@ def train_bundle(
         raise NodeError(f"{out} is there already")
     collection = read_manifest(manifest)
     for problem in collection.problems:
-        tell(Unprepared(manifest, str(problem)))
+        tell(f"{manifest}: {problem}")
     used = [image for image in collection.images if image.excluded is None]
     parts = ([i for i in used if not _validates(i, held_out)], [i for i in used if _validates(i, held_out)])
     work.mkdir(parents=True, exist_ok=True)
@@ -101,9 +103,17 @@ def train_bundle(
         figures = {"epoch": epoch, **measure(validation, answers(validation, network, device=device))}
         with (work / "log.jsonl").open("a") as log:
             log.write(json.dumps(figures) + "\n")
-        tell(figures)
+        tell("held out: " + ", ".join(f"{name} {value}" for name, value in figures.items()))
 
-    network = fit(training, recipe, work / "checkpoint.pt", device=device, tell=tell, after_epoch=after_epoch).cpu()
+    checkpoint = work / "checkpoint.pt"
+    network = fit(
+        training,
+        recipe,
+        checkpoint,
+        device=device,
+        tell=lambda progress: tell(str(progress)),
+        after_epoch=after_epoch,
+    ).cpu()
     calibrated = _calibrate(network, validation)
     _halve(network)
     said = answers(validation, network)
@@ -165,13 +175,11 @@ def _validates(image: LabelledImage, held_out: int | None) -> bool:
     return int(hashlib.sha256(image.group.encode()).hexdigest(), 16) % _VALIDATION_SHARE == 0
 
 
-def _prepared(
-    images: Sequence[LabelledImage], cache: Path, tell: Callable[[Step | Unprepared], None]
-) -> list[PreparedImage]:
+def _prepared(images: Sequence[LabelledImage], cache: Path, tell: Callable[[Step | str], None]) -> list[PreparedImage]:
     ready = []
     for done, image in enumerate(prepared_images(images, cache), start=1):
         if isinstance(image, Unprepared):
-            tell(image)
+            tell(f"{image.path} is not used: {image.reason}")
         else:
             ready.append(image)
         tell(Step(done=done, of=len(images)))
