@@ -47,9 +47,12 @@ def cbis_images(folder: Path, split: str) -> Iterator[LabelledImage]:
 
 
 def cesm_images(folder: Path) -> Iterator[LabelledImage]:
-    """CDD-CESM, boxes of lesions that are all malignant."""
+    """CDD-CESM, boxes of lesions. All are malignant, which is left out: it would teach the look of the collection.
+
+    Told, it raised the AUC over both collections to 0.85, while that among CBIS-DDSM masses was 0.74.
+    """
     for path, case in zip(sorted((folder / "images").glob("*.jpg")), cesm(folder), strict=True):
-        yield labelled(case, path, [Classification.MALIGNANT] * len(case.boxes_cr), CESM_SOURCE)
+        yield labelled(case, path, [None] * len(case.boxes_cr), CESM_SOURCE)
 
 
 def labelled(case: Case, path: Path, results: list[Classification | None], source: str) -> LabelledImage:
