@@ -35,11 +35,13 @@ def test_without_a_certificate_there_is_nothing_to_prove(settings: Settings) -> 
     assert check_certificate(settings) is None
 
 
+@pytest.mark.fault("A11")
 def test_an_expired_certificate_refuses_the_start(make_settings: MakeSettings, authority: Authority) -> None:
     with pytest.raises(StartRefused, match=r"node\.pem: certificate has expired"):
         check_certificate(make_settings(tls=tls_section(authority.issue("node", days=-1))))
 
 
+@pytest.mark.fault("A11")
 def test_a_key_of_another_certificate_refuses_the_start(make_settings: MakeSettings, authority: Authority) -> None:
     mixed = authority.issue("node")._replace(key=authority.issue("other").key)
     with pytest.raises(StartRefused, match=r"other\.key is not .* private key .* key values mismatch"):

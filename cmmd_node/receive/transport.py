@@ -12,22 +12,23 @@ import queue
 import socket
 import ssl
 import struct
+import sys
 import time
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, N_ACTION_RQ, N_EVENT_REPORT_RQ, DIMSEMessage
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_CANCEL, C_STORE
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from cmmd_node.errors import MalformedUID, MissingUID, RefusedInstance
 from cmmd_node.receive.channel import NoChannel, open_channel
 from cmmd_node.receive.inbox import Inbox, Spool
 from cmmd_node.receive.structure import is_uid
-from cmmd_node.receive.upper_layer import COMMAND, INVALID_PDU, LAST, P_DATA_TF, DeadlineSocket, StreamingUpperLayer
+from cmmd_node.receive.upper_layer import COMMAND, LAST, P_DATA_TF, DeadlineSocket, InvalidPDU, StreamingUpperLayer
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -42,7 +43,10 @@ _MESSAGES_WAITING = 2
 _COLLECTED_BYTES = 2_000_000
 #: How often the reactor of an idle association looks at its timers.
 _LOOK_SECONDS = 1.0
+#: How long no connection is taken after one that could not be.
+_PAUSE_SECONDS = 0.5
 _MALFORMED_UID = 0x0117
+_UNREADABLE = 0xC100
 _MISSING_UID = 0xC101
 
 
@@ -179,12 +183,14 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         try:
             message = self.message.message_to_primitive()
         except Exception:  # whatever a peer has put into a command; pynetdicom raises anything
-            logger.warning("%r sent a message that is none", self.assoc.requestor.ae_title)
-            self.dul.event_queue.put(INVALID_PDU)
-            return
-        # All in order of arrival: pynetdicom would start a thread for every N-EVENT-REPORT.
-        self.msg_queue.put((self.message.context_id, message))
+            raise InvalidPDU("a message that is none") from None
+        context_id, data_set = self.message.context_id, self.message.data_set
         self.message = None
+        if getattr(message, "DataSet", None) is not data_set:
+            data_set.discard()  # of a C-STORE whose sender began another message inside it
+        # All in order of arrival: pynetdicom would start a thread for every N-EVENT-REPORT. Nothing can be cancelled.
+        if not isinstance(message, C_CANCEL):
+            self.msg_queue.put((context_id, message))
 
     def get_msg(self, block: bool = False) -> Any:
         """The next message for the association's reactor, that is of any kind but C-STORE."""
@@ -206,14 +212,10 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         if self.msg_queue.store is None:
             return False
         context_id, request = self.msg_queue.store
-        data_set = cast(SpooledDataSet, request.DataSet)
         context = self.assoc._accepted_cx.get(context_id)
-        if context is None or request.MessageID is None:
-            logger.warning("%r sent a C-STORE that cannot be answered", self.assoc.requestor.ae_title)
-            data_set.discard()
-            self.dul.event_queue.put(INVALID_PDU)
-            self.msg_queue.store = None
-            return True
+        answerable = request.MessageID is not None and request.MessageIDBeingRespondedTo is None
+        if context is None or not answerable:
+            raise InvalidPDU("a C-STORE that cannot be answered")
         response = C_STORE()
         response.MessageIDBeingRespondedTo = request.MessageID
         response.AffectedSOPClassUID = request.AffectedSOPClassUID
@@ -224,10 +226,14 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
                 response.Status, response.ErrorComment = outcome.Status, outcome.ErrorComment
             else:
                 response.Status = outcome
+        elif isinstance(request.DataSet, SpooledDataSet):
+            problem = request.DataSet.problem
+            response.Status = _MALFORMED_UID if isinstance(problem, MalformedUID) else _MISSING_UID
+            logger.warning("C-STORE from %r refused: %s", self.assoc.requestor.ae_title, problem)
+            request.DataSet.discard()
         else:
-            response.Status = _MALFORMED_UID if isinstance(data_set.problem, MalformedUID) else _MISSING_UID
-            logger.warning("C-STORE from %r refused: %s", self.assoc.requestor.ae_title, data_set.problem)
-            data_set.discard()
+            response.Status = _UNREADABLE
+            logger.warning("C-STORE from %r refused: it has no data set", self.assoc.requestor.ae_title)
         self._answer(response, context_id)
         self.msg_queue.store = None
         return True
@@ -326,6 +332,19 @@ class Server(ThreadedAssociationServer):  # type: ignore[misc]
         if self.settings.processes > 1:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         super().server_bind()
+
+    def get_request(self) -> Any:
+        """Take a connection; while the process may open no more files, they wait in the backlog."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            logger.warning("no connection can be taken now: %s", error.strerror)
+            time.sleep(_PAUSE_SECONDS)  # else the loop, which sees it waiting, would come back at once
+            raise
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say why a connection became no association."""
+        logger.warning("connection from %s given up: %s", client_address[0], sys.exception())
 
     @property
     def established(self) -> list[str]:

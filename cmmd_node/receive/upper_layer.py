@@ -50,7 +50,7 @@ _IDLE = "Sta1"
 _ESTABLISHED = "Sta6"
 _CLOSING = "Sta13"
 _CONNECTION_CLOSED = "Evt17"
-INVALID_PDU = "Evt19"
+_INVALID_PDU = "Evt19"
 COMMAND = 0x01
 LAST = 0x02
 
@@ -133,6 +133,14 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
         self._start += len(taken)
         return taken
 
+    def drop(self) -> bool:
+        """Throw away what is there; False when the peer closed."""
+        self._start = self._end = 0
+        try:
+            return not self.wait(0) or self.socket.recv_into(self._buffer) > 0
+        except OSError:
+            return False
+
     def exactly(self, count: int) -> bytes:
         """The next few bytes.
 
@@ -192,6 +200,7 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
         except InvalidEventError as error:
             # What we were about to send came too late, since the peer went away or broke the protocol meanwhile.
             logger.warning("%r is gone: %s", self.assoc.requestor.ae_title, error)
+            self.socket.close()
         finally:
             self.assoc.dimse.end()
             with self._wake_lock:
@@ -234,8 +243,18 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
             return False
         return bool(super()._is_transport_event())
 
+    def _decode_pdu(self, bytestream: bytearray) -> Any:
+        """As pynetdicom; what becomes no primitive is invalid too, which its state machine would stumble over."""
+        pdu, event = super()._decode_pdu(bytestream)
+        pdu.to_primitive()
+        return pdu, event
+
     def _read_pdu_data(self) -> None:
-        """Take the next PDU; while an object arrives, all of its PDUs."""
+        """Take the next PDU; while an object arrives, all of its PDUs; when all is said, nothing."""
+        if self.state_machine.current_state == _CLOSING:
+            if not self.socket.drop():
+                self.event_queue.put(_CONNECTION_CLOSED)
+            return
         if self.state_machine.current_state != _ESTABLISHED:
             super()._read_pdu_data()
             return
@@ -250,9 +269,9 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
                     if not self.assoc.dimse.serve_store():
                         self._await_answer()
                     return
-        except _InvalidPDU as error:
+        except InvalidPDU as error:
             logger.warning("%r sent an invalid PDU: %s", self.assoc.requestor.ae_title, error)
-            self.event_queue.put(INVALID_PDU)
+            self.event_queue.put(_INVALID_PDU)
             return
         except OSError as error:
             logger.warning("%r is gone: %s", self.assoc.requestor.ae_title, error)
@@ -264,15 +283,15 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
         """One P-DATA-TF: its presentation data values (PS3.8 9.3.5.1) with their fragments (PS3.8 annex E)."""
         _, left = struct.unpack(">BxI", self.socket.exactly(6))
         if left > self._limit_bytes:
-            raise _InvalidPDU(f"{left} bytes; at most {self._limit_bytes} were negotiated")
+            raise InvalidPDU(f"{left} bytes; at most {self._limit_bytes} were negotiated")
         if left == 0:
-            raise _InvalidPDU("no presentation data value")
+            raise InvalidPDU("no presentation data value")
         while left:
             if left < 6:
-                raise _InvalidPDU("a presentation data value without header")
+                raise InvalidPDU("a presentation data value without header")
             length, context_id, control = struct.unpack(">IBB", self.socket.exactly(6))
             if length < 2 or length + 4 > left:
-                raise _InvalidPDU("a presentation data value that does not fit its PDU")
+                raise InvalidPDU("a presentation data value that does not fit its PDU")
             self._take_fragment(context_id, control, length - 2)
             left -= length + 4
 
@@ -317,5 +336,5 @@ class _Indications(queue.Queue[Any]):
         self._assoc.dimse.look()
 
 
-class _InvalidPDU(Exception):
+class InvalidPDU(Exception):
     """What the peer sent is none; the association is aborted."""

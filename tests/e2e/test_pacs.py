@@ -349,6 +349,7 @@ def test_late_image_makes_a_round_that_names_its_predecessor(site: Site, tmp_pat
     assert len(uids) == len(set(uids)) == 6
 
 
+@pytest.mark.fault("C47")
 def test_two_patients_in_one_study_stop_it(site: Site, tmp_path: Path) -> None:
     exam = small_exam("two patients")
     study = str(exam[0].StudyInstanceUID)
@@ -486,6 +487,7 @@ def rejection_of(node: RunningNode, image: FileDataset) -> tuple[int, int, int] 
     return answer.result, answer.result_source, answer.diagnostic
 
 
+@pytest.mark.fault("E71")
 def test_full_disk_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     exam = small_exam("full disk")
     with (
@@ -506,6 +508,7 @@ def test_full_disk_is_told_before_anything_is_sent(tmp_path: Path) -> None:
         assert node.wait_for_round(str(exam[0].StudyInstanceUID), 1)["outcome"] == "findings"
 
 
+@pytest.mark.fault("E69")
 def test_disk_that_fills_inside_an_object_costs_that_object_only(tmp_path: Path) -> None:
     exam = small_exam("disk fills")
     large = make_mammogram(np.zeros((4000, 3000), np.uint8), study="disk fills", patient="patient of disk fills")

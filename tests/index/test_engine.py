@@ -59,6 +59,7 @@ def test_processes_that_start_together_migrate_once(settings: Settings) -> None:
         one.close()
 
 
+@pytest.mark.fault("E83")
 def test_an_index_of_a_newer_program_is_refused(settings: Settings, index: Index) -> None:
     with index.write() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
@@ -76,6 +77,7 @@ def test_a_database_that_cannot_be_reached_is_refused_in_one_sentence(tmp_path: 
     assert "secret-4711" not in str(refusal.value)
 
 
+@pytest.mark.fault("E76")
 def test_a_damaged_sqlite_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.sqlite").write_bytes(b"no database" * 1000)
     with pytest.raises(StartRefused, match="not a database"):
@@ -94,6 +96,7 @@ def test_a_failed_transaction_leaves_nothing(index: Index) -> None:
         assert connection.execute(heartbeat.select()).all() == []
 
 
+@pytest.mark.fault("E85")
 def test_a_commit_on_sqlite_is_synced(tmp_path: Path) -> None:
     index = open_index(Settings(node={"data_dir": tmp_path}))
     with index.read() as connection:

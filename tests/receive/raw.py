@@ -41,6 +41,11 @@ def store_rq(*, sop_class: str = MAMMOGRAPHY, sop_instance: str | None = "1.2.3"
     elements += [(0x0700, struct.pack("<H", 0)), (0x0800, struct.pack("<H", 0))]
     if sop_instance is not None:
         elements.append((0x1000, _ui(sop_instance)))
+    return command_set(elements)
+
+
+def command_set(elements: list[tuple[int, bytes]]) -> bytes:
+    """Elements of group 0000 with their group length (PS3.7 6.3.1)."""
     content = b"".join(struct.pack("<HHI", 0, element, len(value)) + value for element, value in elements)
     return struct.pack("<HHII", 0, 0, 4, len(content)) + content
 

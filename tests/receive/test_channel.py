@@ -125,6 +125,7 @@ def test_a_peer_that_stalls_inside_an_object_over_tls_is_closed(receive: Receive
     assert reception.objects() == []
 
 
+@pytest.mark.fault("A9")
 @pytest.mark.parametrize("sent", [b"", b"\x16", b"\x16\x03\x01\x02\x00"], ids=["silence", "a byte", "half a hello"])
 def test_silent_clients_on_the_tls_port_block_nobody(
     receive: Receive, authority: Authority, tmp_path: Path, sent: bytes
@@ -148,6 +149,7 @@ def test_a_silent_client_on_the_tls_port_is_closed(secured: Reception) -> None:
     peer.socket.close()
 
 
+@pytest.mark.fault("A10")
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
@@ -187,6 +189,7 @@ def test_what_is_not_secure_is_refused_with_one_line_that_says_why(
         peer.associate()
 
 
+@pytest.mark.fault("A8")
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [(associate_rq(), "DICOM without TLS"), (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP")],
@@ -203,6 +206,7 @@ def test_other_protocols_on_the_tls_port_are_closed_with_one_line(
     assert reason in line
 
 
+@pytest.mark.fault("A8")
 def test_other_protocols_on_the_plain_port_are_closed_with_one_line(
     reception: Reception, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -217,6 +221,7 @@ def test_other_protocols_on_the_plain_port_are_closed_with_one_line(
     assert "HTTP" in second
 
 
+@pytest.mark.fault("A2")
 def test_a_connection_that_only_looks_leaves_no_line(reception: Reception, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(5):
         socket.create_connection(("127.0.0.1", reception.port)).close()

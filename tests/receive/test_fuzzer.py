@@ -15,6 +15,7 @@ import pytest
 from tests.receive.fuzzer import damage_conversation, damage_data_set, fuzz, originals
 
 
+@pytest.mark.fault("C58")
 def test_a_short_fuzzing_costs_nobody_anything(tmp_path: Path, database_url: str) -> None:
     figures = fuzz(tmp_path, seconds=8, seed=1, database_url=database_url, dcmtk=bool(shutil.which("dcmsend")))
     print(figures.summary)
@@ -24,6 +25,7 @@ def test_a_short_fuzzing_costs_nobody_anything(tmp_path: Path, database_url: str
     assert len(figures.statuses) > 3
 
 
+@pytest.mark.fault("C58")
 @pytest.mark.nightly
 @pytest.mark.timeout(0)
 def test_an_hour_of_fuzzing_costs_nobody_anything(tmp_path: Path, database_url: str) -> None:

@@ -28,6 +28,7 @@ def test_idle_associations_cost_next_to_nothing(receive: Receive, connect: Conne
     assert time.process_time() - before < 0.2
 
 
+@pytest.mark.fault("A1", "A3")
 def test_half_open_sockets_and_stalled_peers_take_no_slot_and_no_time_of_others(
     receive: Receive, connect: Connect
 ) -> None:
@@ -43,6 +44,7 @@ def test_half_open_sockets_and_stalled_peers_take_no_slot_and_no_time_of_others(
     assert time.monotonic() - started < 5  # within 1 s where the machine does nothing else: tests/bench/idle.py
 
 
+@pytest.mark.fault("A19")
 def test_a_slow_object_takes_longer_than_an_association_may_be_idle(receive: Receive, connect: Connect) -> None:
     reception = receive(receive={"idle_seconds": 1})
     ds = make_mammogram()
@@ -58,6 +60,7 @@ def test_a_slow_object_takes_longer_than_an_association_may_be_idle(receive: Rec
     assert peer.store(data, sop_instance=ds.SOPInstanceUID) == 0x0000
 
 
+@pytest.mark.fault("B32", "E73")
 def test_a_disk_slower_than_an_association_may_be_idle_is_waited_for(
     receive: Receive, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

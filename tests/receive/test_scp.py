@@ -82,6 +82,7 @@ def test_images_of_one_study_share_one_round(reception: Reception) -> None:
     assert len(_workflows(reception)) == 1
 
 
+@pytest.mark.fault("B33")
 def test_second_copy_of_an_instance_is_a_success_without_new_work(reception: Reception) -> None:
     ds = make_mammogram()
     assert reception.store(ds, ds) == [0x0000, 0x0000]
@@ -90,6 +91,7 @@ def test_second_copy_of_an_instance_is_a_success_without_new_work(reception: Rec
     assert reception.spooled() == []
 
 
+@pytest.mark.fault("B34")
 def test_other_bytes_under_a_kept_uid_are_refused_and_put_aside(reception: Reception) -> None:
     first = make_mammogram()
     other = make_mammogram(StudyDescription="other")
@@ -101,6 +103,7 @@ def test_other_bytes_under_a_kept_uid_are_refused_and_put_aside(reception: Recep
     assert len(reception.rows("SELECT path FROM quarantine")) == 1
 
 
+@pytest.mark.fault("B33")
 def test_two_associations_with_the_same_instance_at_once_keep_it_once(reception: Reception) -> None:
     for turn in range(10):
         ds = make_mammogram(study=f"twins {turn}")
@@ -117,6 +120,7 @@ def test_two_associations_with_the_same_instance_at_once_keep_it_once(reception:
     assert reception.spooled() == []
 
 
+@pytest.mark.fault("C41", "C46")
 @pytest.mark.parametrize(
     ("ds", "status"),
     [
@@ -134,6 +138,7 @@ def test_sixty_nested_levels_are_taken(reception: Reception) -> None:
     assert reception.store(nested(58)) == [0x0000]
 
 
+@pytest.mark.fault("B23", "B25", "B26", "B28", "C43")
 @pytest.mark.filterwarnings("ignore:.* for VR UI")
 def test_each_refusal_has_its_status_and_costs_that_input_only(reception: Reception, connect: Connect) -> None:
     good = make_mammogram()
@@ -156,6 +161,7 @@ def test_each_refusal_has_its_status_and_costs_that_input_only(reception: Recept
     assert peer.store(data, sop_instance=uid) == 0x0000
 
 
+@pytest.mark.fault("C40")
 def test_trailing_garbage_is_kept_with_the_rest(reception: Reception, connect: Connect) -> None:
     ds = make_mammogram()
     peer = connect(reception).associate()
@@ -184,6 +190,7 @@ def test_a_class_that_is_no_mammogram_has_no_context(reception: Reception) -> No
     assert len(assoc.rejected_contexts) == 1
 
 
+@pytest.mark.fault("A14")
 @pytest.mark.parametrize(
     ("calling", "called", "reason"), [("STRANGER", "CMMD_NODE", 0x03), ("FRIEND", "OTHER", 0x07), ("", "CMMD_NODE", 3)]
 )
@@ -195,11 +202,13 @@ def test_strangers_are_rejected(receive: Receive, calling: str, called: str, rea
     assert _association(reception, "FRIEND", "CMMD_NODE").is_established
 
 
+@pytest.mark.fault("A14")
 def test_a_known_ae_title_from_another_host_is_rejected(receive: Receive) -> None:
     reception = receive(receive={"accept": "known"}, peer=({"name": "pacs", "ae_title": "PACS", "host": "192.0.2.1"},))
     assert _association(reception, "PACS", "CMMD_NODE").is_rejected
 
 
+@pytest.mark.fault("E71", "B38")
 def test_no_space_beyond_the_reserve_is_temporary_congestion_but_echo_answers(receive: Receive) -> None:
     reception = receive(receive={"reserve_mb": 10**9})
     refused = _association(reception, "SENDER", "CMMD_NODE", sop_class=MAMMOGRAPHY)
@@ -210,6 +219,7 @@ def test_no_space_beyond_the_reserve_is_temporary_congestion_but_echo_answers(re
     echo.release()
 
 
+@pytest.mark.fault("A1")
 def test_more_associations_than_allowed_are_rejected_but_silent_sockets_do_not_count(
     receive: Receive, connect: Connect
 ) -> None:
@@ -246,6 +256,7 @@ def test_an_object_that_trickles_meets_its_deadline_and_leaves_nothing(receive: 
     assert reception.store(ds) == [0x0000]
 
 
+@pytest.mark.fault("A1", "A3")
 @pytest.mark.parametrize("sent", [b"", b"\1\0\0", b"\1\0\0\0\0\x50abc"], ids=["silence", "half a header", "half a PDU"])
 def test_a_peer_that_stalls_before_associating_is_closed_by_the_timer(
     receive: Receive, sent: bytes, connect: Connect
@@ -256,6 +267,7 @@ def test_a_peer_that_stalls_before_associating_is_closed_by_the_timer(
     assert peer.is_closed(8)
 
 
+@pytest.mark.fault("A3", "A4")
 def test_a_peer_that_stalls_inside_an_object_is_closed_and_leaves_nothing(receive: Receive, connect: Connect) -> None:
     reception = receive(receive={"pdu_seconds": 1})
     ds = make_mammogram()
@@ -268,6 +280,7 @@ def test_a_peer_that_stalls_inside_an_object_is_closed_and_leaves_nothing(receiv
     assert reception.store(ds) == [0x0000]
 
 
+@pytest.mark.fault("A5")
 def test_a_trickle_inside_a_pdu_meets_the_deadline_of_the_whole_pdu(receive: Receive, connect: Connect) -> None:
     reception = receive(receive={"pdu_seconds": 1})
     peer = connect(reception).associate()
@@ -283,6 +296,7 @@ def test_a_pdu_larger_than_negotiated_ends_the_association(reception: Reception,
     assert peer.is_closed(8)
 
 
+@pytest.mark.fault("A17")
 def test_a_reset_in_the_middle_of_an_object_leaves_nothing(reception: Reception, connect: Connect) -> None:
     ds = make_mammogram()
     data = data_set_bytes(ds)
@@ -342,6 +356,7 @@ def test_stopping_does_not_wait_for_a_stalled_peer_for_ever(reception: Reception
     assert reception.spooled() == []
 
 
+@pytest.mark.fault("C55")
 def test_an_object_over_the_limit_is_out_of_resources_and_gone(receive: Receive) -> None:
     reception = receive(receive={"object_limit_mb": 1})
     ds = make_mammogram(ImageComments="x" * 10)
@@ -352,6 +367,7 @@ def test_an_object_over_the_limit_is_out_of_resources_and_gone(receive: Receive)
     assert reception.store(make_mammogram()) == [0x0000]
 
 
+@pytest.mark.fault("E72")
 def test_a_sync_that_fails_refuses_the_object_and_closes_the_intake(
     reception: Reception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,6 +381,7 @@ def test_a_sync_that_fails_refuses_the_object_and_closes_the_intake(
     assert _association(reception, "SENDER", "CMMD_NODE", sop_class=MAMMOGRAPHY).is_rejected
 
 
+@pytest.mark.fault("E70")
 def test_a_full_disk_at_sync_is_out_of_resources_and_recovers_without_restart(
     reception: Reception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,6 +395,7 @@ def test_a_full_disk_at_sync_is_out_of_resources_and_recovers_without_restart(
     assert reception.store(make_mammogram()) == [0x0000]
 
 
+@pytest.mark.fault("E70")
 def test_an_index_that_fails_is_out_of_resources_and_no_file_stays(reception: Reception) -> None:
     with reception.index.write() as connection:
         connection.exec_driver_sql("ALTER TABLE round RENAME TO elsewhere")
@@ -398,6 +416,7 @@ def test_logs_name_no_patient(reception: Reception, caplog: pytest.LogCaptureFix
     assert "seeded" not in caplog.text.casefold()
 
 
+@pytest.mark.fault("C47")
 def test_another_patient_in_a_study_is_noticed(reception: Reception) -> None:
     first = make_mammogram(view="L CC")
     second = make_mammogram(view="R CC", PatientID="somebody else")

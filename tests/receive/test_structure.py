@@ -54,6 +54,7 @@ def test_identity_is_read_in_every_encoding(syntax: Any) -> None:
     assert found.trailing_bytes == 0
 
 
+@pytest.mark.fault("C49")
 @pytest.mark.parametrize(
     ("character_set", "name"),
     [
@@ -68,6 +69,7 @@ def test_names_are_read_in_their_character_set(character_set: Any, name: str) ->
     assert read(data_set_bytes(ds)).patient_name == name
 
 
+@pytest.mark.fault("C49")
 def test_names_in_an_unknown_character_set_are_read_somehow() -> None:
     data = GOOD.replace(b"ISO_IR 100", b"NO_SUCH_ON")
     assert read(data).patient_name == "Phantom^patient"
@@ -100,6 +102,7 @@ def element(group: int, number: int, vr: bytes, value: bytes, length: int | None
 ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
 
 
+@pytest.mark.fault("C43")
 @pytest.mark.parametrize(
     ("data", "error"),
     [
@@ -128,6 +131,7 @@ def test_pixels_shorter_than_the_image_are_a_truncation() -> None:
         read(data_set_bytes(make_mammogram(Rows=10_000)))
 
 
+@pytest.mark.fault("C44")
 def test_another_encoding_than_agreed_is_refused() -> None:
     with pytest.raises(RefusedInstance):
         read(GOOD, ImplicitVRLittleEndian)
@@ -135,6 +139,7 @@ def test_another_encoding_than_agreed_is_refused() -> None:
         read(data_set_bytes(encoded(make_mammogram(), ImplicitVRLittleEndian)), ExplicitVRLittleEndian)
 
 
+@pytest.mark.fault("C55")
 def test_too_many_elements_are_refused_in_time() -> None:
     item = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
     data = element(0x0008, 0x1111, b"SQ", item * (MAXIMUM_ELEMENTS + 1))
@@ -144,6 +149,7 @@ def test_too_many_elements_are_refused_in_time() -> None:
     assert time.process_time() - started < 10
 
 
+@pytest.mark.fault("C41")
 def test_nesting_by_the_thousands_is_refused_without_recursion() -> None:
     data = (element(0x0008, 0x1111, b"SQ", b"", 0xFFFFFFFF) + ITEM) * 20_000
     with pytest.raises(TooComplex):
