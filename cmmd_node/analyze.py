@@ -18,7 +18,7 @@ from cmmd_node.cad.isolation import IsolatedPool
 from cmmd_node.errors import InvalidResult, NotAnalysed
 from cmmd_node.facts import USUAL_FORMS, Codes, Form, Model, Outcome, Round, StudyResult, ViewResult
 from cmmd_node.files import files_below
-from cmmd_node.index.rounds import finding_to_json
+from cmmd_node.index.rounds import finding_to_json, whole_to_json
 from cmmd_node.report import ResultObject
 from cmmd_node.route import ImageFile, ImageJob, WriteJob, analyse_study, prove_detector, write_analysed_study
 from cmmd_node.settings import CadSettings
@@ -110,12 +110,12 @@ def _analyze_study(
     result = analyse_study(
         pool,
         model,
+        round_,
         [
             ImageJob(
                 path=path,
                 sop_instance_uid=uid,
                 sop_class_uid=str(header.get("SOPClassUID", "")),
-                round_=round_,
                 threshold=settings.threshold if threshold is None else threshold,
                 bundle=settings.bundle,
                 digest=model.digest,
@@ -187,5 +187,6 @@ def _image_to_json(view: ViewResult, header: Dataset) -> dict[str, Any]:
         "status": view.status.value,
         "reason": view.reason,
         "remark": view.remark,
+        **whole_to_json(view),
         "findings": [finding_to_json(finding) for finding in view.findings],
     }

@@ -159,9 +159,41 @@ class Finding:
     sop_instance_uid: str
     """The image that the mark is on."""
     tracking_uid: str
+    """Of the lesion: the marks of one lesion in CC and MLO have the same."""
     tracking_id: str
-    """The same for people, such as "R CC mass 1"; at most 64 characters."""
+    """The same for people, such as "R mass 1"; at most 64 characters."""
     mark: Mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreastGeometry:
+    """Where the breast is on an image."""
+
+    outline_cr: tuple[PointCR, ...]
+    """Corners of a simple polygon around breast and pectoral muscle, the first not repeated."""
+    nipple_cr: PointCR
+    """Where the nipple is, or would be in profile."""
+
+
+class BreastComposition(StrEnum):
+    """How much of the breast is fibroglandular (PS3.16 CID 6000)."""
+
+    FAT = "almost-entirely-fat"
+    SCATTERED = "scattered-fibroglandular-densities"
+    HETEROGENEOUSLY_DENSE = "heterogeneously-dense"
+    EXTREMELY_DENSE = "extremely-dense"
+
+
+class QualityFinding(StrEnum):
+    """What is wrong with an image (of PS3.16 CID 6041)."""
+
+    INADEQUATE_COMPRESSION = "inadequate-compression"
+    POSITIONING = "positioning"
+    MOTION_BLUR = "motion-blur"
+    UNDER_EXPOSED = "under-exposed"
+    OVER_EXPOSED = "over-exposed"
+    DETECTOR_ARTIFACT = "detector-artifact"
+    OTHER_ARTIFACT = "other-artifact"
 
 
 class ViewStatus(StrEnum):
@@ -184,6 +216,12 @@ class ViewResult:
     """Why it was not analysed or failed; None when it was analysed."""
     remark: str | None = None
     """What a reader should know of an image that was analysed, such as a side that the pixels contradict."""
+    spacing: Spacing | None = None
+    """None: sizes of its findings are not known."""
+    breast: BreastGeometry | None = None
+    composition: BreastComposition | None = None
+    quality: tuple[QualityFinding, ...] | None = None
+    """None: not looked at; empty: looked at, and nothing is wrong."""
     findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
@@ -234,6 +272,8 @@ class StudyResult:
     study_instance_uid: str
     model: Model
     views: tuple[ViewResult, ...]
+    geometry: Model | None = None
+    """What found breast and nipple, and the marks that are one lesion in CC and MLO; None where nothing did."""
 
     @property
     def outcome(self) -> Outcome:
@@ -249,6 +289,27 @@ class StudyResult:
     def findings(self) -> tuple[Finding, ...]:
         return tuple(finding for view in self.views for finding in view.findings)
 
+    @property
+    def lesions(self) -> tuple[tuple[Finding, ...], ...]:
+        """The findings, those of one lesion together, in the order of their first."""
+        together: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            together.setdefault(finding.tracking_uid, []).append(finding)
+        return tuple(map(tuple, together.values()))
+
+    @property
+    def collocated(self) -> tuple[tuple[ViewResult, ViewResult], ...]:
+        """CC and MLO of each breast of which both can be compared: one image each, nipple and spacing known."""
+        pairs = []
+        for laterality in Laterality:
+            cc, mlo = (
+                [one for one in self.views if one.view == View(laterality, position) and one.breast and one.spacing]
+                for position in (ViewPosition.CC, ViewPosition.MLO)
+            )
+            if self.geometry is not None and len(cc) == len(mlo) == 1:
+                pairs.append((cc[0], mlo[0]))
+        return tuple(pairs)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
@@ -261,7 +322,7 @@ class Round:
     created: datetime
     """Creation date and time of every object of the round; local time without zone, whole seconds."""
     predecessors: tuple[Reference, ...] = ()
-    """The CAD SRs of the round before, which this round's CAD SR replaces."""
+    """The SR documents of the round before, which those of this round replace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ from cmmd_node.assemble.settle import settled_at_ms
 from cmmd_node.assemble.sides import side_warning
 from cmmd_node.assemble.views import mammogram_of, read_header, view_of
 from cmmd_node.cad import Detector, model_of, open_detector
+from cmmd_node.cad.geometry import breast_geometry, collocations, geometry_model
 from cmmd_node.cad.isolation import IsolatedPool, Lost
 from cmmd_node.deliver import Outgoing, Verdict, report_commitment, retry_after_seconds, send, verdict_of
 from cmmd_node.errors import BundleRefused, DeliveryFailed, DeliveryRefused, InvalidResult, ModelFault, NotAnalysed
@@ -41,6 +42,7 @@ from cmmd_node.facts import (
     USUAL_FORMS,
     Analysis,
     Codes,
+    Finding,
     Form,
     Mammogram,
     Mark,
@@ -64,7 +66,7 @@ from cmmd_node.index.work import (
 )
 from cmmd_node.receive.commitment import judge, result_of
 from cmmd_node.receive.scp import STORAGE_CLASSES
-from cmmd_node.report import ResultObject, findings_of, write_results
+from cmmd_node.report import Place, ResultObject, with_findings, write_results
 from cmmd_node.settings import BUILTIN, CHECK_AE_TITLE, CHECK_PEER, PeerSettings, Settings
 from cmmd_node.tls import to_peer
 
@@ -95,12 +97,19 @@ class ImageJob:
     path: Path
     sop_instance_uid: str
     sop_class_uid: str
-    round_: Round
     threshold: float | None
     bundle: str = BUILTIN
     digest: str | None = None
     """Of the model for which the result will speak; None: whichever the bundle holds."""
     analyses: tuple[Analysis, ...] = (Analysis.DETECTION,)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAnswer:
+    """What one image has shown by itself; the marks get their identity from the whole study."""
+
+    view: ViewResult
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +157,8 @@ def prove_detector(pool: IsolatedPool, bundle: str, *, seconds: float) -> None:
         raise BundleRefused(f"model bundle {bundle}: it cannot be opened: {lost.reason}")
 
 
-def analyse_image(job: ImageJob) -> ViewResult:
-    """Header, view, pixels, marks of one image; runs in a child process."""
+def analyse_image(job: ImageJob) -> ImageAnswer:
+    """Header, view, pixels, marks and breast of one image; runs in a child process."""
     view: View | None = None
     try:
         header = read_header(job.path)
@@ -157,6 +166,7 @@ def analyse_image(job: ImageJob) -> ViewResult:
         mammogram = mammogram_of(header)
         pixels = read_pixels(job.path)
         marks = _marks(job, pixels, mammogram)
+        breast = breast_geometry(pixels, view=mammogram.view, spacing=mammogram.spacing)
     except NotAnalysed as reason:
         return _without_marks(job, view, ViewStatus.NOT_ANALYSED, str(reason))
     except (ModelFault, BundleRefused) as fault:
@@ -165,15 +175,17 @@ def analyse_image(job: ImageJob) -> ViewResult:
     except Exception as error:  # the catch-all around one image: it costs this image only
         logger.exception("%s: analysis failed", job.sop_instance_uid)
         return _without_marks(job, view, ViewStatus.FAILED, f"the analysis failed ({type(error).__name__})")
-    return ViewResult(
+    analysed = ViewResult(
         sop_instance_uid=job.sop_instance_uid,
         sop_class_uid=job.sop_class_uid,
         view=mammogram.view,
         status=ViewStatus.ANALYSED,
         reason=None,
         remark=side_warning(header, pixels),
-        findings=findings_of(job.round_, job.sop_instance_uid, mammogram.view, marks),
+        spacing=mammogram.spacing,
+        breast=breast,
     )
+    return ImageAnswer(analysed, marks)
 
 
 def _marks(job: ImageJob, pixels: npt.NDArray[np.float32], mammogram: Mammogram) -> tuple[Mark, ...]:
@@ -200,15 +212,37 @@ def write_study(job: WriteJob) -> list[ResultObject]:
     return list(objects.values())
 
 
-def analyse_study(pool: IsolatedPool, model: Model, jobs: Sequence[ImageJob], *, seconds: float) -> StudyResult:
-    """All images of one study, in child processes; a crash or a missed deadline costs that image only."""
-    views = [
+def analyse_study(
+    pool: IsolatedPool,
+    model: Model,
+    round_: Round,
+    jobs: Sequence[ImageJob],
+    *,
+    earlier: Sequence[Finding] = (),
+    seconds: float,
+) -> StudyResult:
+    """All images of one study, in child processes; a crash or a missed deadline costs that image only.
+
+    Then the marks that are one lesion are put together, and those of the round before are recognised.
+    """
+    answers = [
         _without_marks(job, None, ViewStatus.FAILED, f"the analysis failed: {found.reason}")
         if isinstance(found, Lost)
         else found
         for job, found in zip(jobs, pool.map(analyse_image, jobs, seconds=seconds), strict=True)
     ]
-    return StudyResult(study_instance_uid=jobs[0].round_.study_instance_uid, model=model, views=tuple(views))
+    views, marks = tuple(one.view for one in answers), [one.marks for one in answers]
+    alone = StudyResult(
+        study_instance_uid=round_.study_instance_uid, model=model, views=views, geometry=geometry_model()
+    )
+    pairs = []
+    for cc, mlo in alone.collocated:
+        first, second = views.index(cc), views.index(mlo)
+        pairs += [
+            (Place(first, one), Place(second, other))
+            for one, other in collocations(cc, marks[first], mlo, marks[second])
+        ]
+    return replace(alone, views=with_findings(round_, views, marks, pairs=pairs, earlier=earlier))
 
 
 def write_analysed_study(pool: IsolatedPool, job: WriteJob, *, seconds: float) -> list[ResultObject]:
@@ -336,15 +370,16 @@ class StudyRoute:
         with self._index.read() as connection:
             images = rounds.study_images(connection, study_instance_uid, number)
             round_ = rounds.round_facts(connection, study_instance_uid, number, self._node_uid)
+            earlier = rounds.earlier_findings(connection, study_instance_uid, number)
         analysed = analyse_study(
             self._pool,
             self.model,
+            round_,
             [
                 ImageJob(
                     path=self._root / image.path,
                     sop_instance_uid=image.sop_instance_uid,
                     sop_class_uid=image.sop_class_uid,
-                    round_=round_,
                     threshold=self._settings.cad.threshold,
                     bundle=self._settings.cad.bundle,
                     digest=self.model.digest,
@@ -352,6 +387,7 @@ class StudyRoute:
                 )
                 for image in images
             ],
+            earlier=earlier,
             seconds=self._settings.cad.view_seconds,
         )
         with self._index.write() as connection:
@@ -372,8 +408,9 @@ class StudyRoute:
         with self._index.read() as connection:
             images = rounds.study_images(connection, study_instance_uid, number)
             round_ = rounds.round_facts(connection, study_instance_uid, number, self._node_uid)
-            analysed = rounds.recorded_analysis(connection, study_instance_uid, number)
+            recorded = rounds.recorded_analysis(connection, study_instance_uid, number)
             source = rounds.round_source(connection, study_instance_uid, number)
+        analysed = replace(recorded, geometry=geometry_model())
         objects = write_analysed_study(
             self._pool,
             WriteJob(
@@ -600,13 +637,15 @@ def _named(function: Callable[..., None], name: str) -> Callable[..., None]:
     return workflow
 
 
-def _without_marks(job: ImageJob, view: View | None, status: ViewStatus, reason: str) -> ViewResult:
-    return ViewResult(
-        sop_instance_uid=job.sop_instance_uid,
-        sop_class_uid=job.sop_class_uid,
-        view=view,
-        status=status,
-        reason=reason,
+def _without_marks(job: ImageJob, view: View | None, status: ViewStatus, reason: str) -> ImageAnswer:
+    return ImageAnswer(
+        ViewResult(
+            sop_instance_uid=job.sop_instance_uid,
+            sop_class_uid=job.sop_class_uid,
+            view=view,
+            status=status,
+            reason=reason,
+        )
     )
 
 

@@ -58,7 +58,7 @@ PUBLIC = {
     },
     "index": {"Index", "now_ms", "open_index"},
     "phantom": {"Exam", "PhantomView", "Truth", "make_exam", "to_datasets"},
-    "report": {"ResultObject", "findings_of", "new_node_uid", "write_results"},
+    "report": {"Place", "ResultObject", "new_node_uid", "with_findings", "write_results"},
     "web": {"make_app", "serve_http"},
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from cmmd_node.facts import (
     ViewResult,
     ViewStatus,
 )
-from cmmd_node.report import findings_of
+from cmmd_node.phantom import make_exam, to_datasets
+from cmmd_node.report import with_findings
 from cmmd_node.route import (
     ImageFile,
     ImageJob,
@@ -64,7 +66,6 @@ def job_of(path: Path, ds: Any) -> ImageJob:
         path=path,
         sop_instance_uid=ds.SOPInstanceUID,
         sop_class_uid=ds.SOPClassUID,
-        round_=make_round(ds.StudyInstanceUID),
         threshold=None,
     )
 
@@ -84,10 +85,11 @@ def jobs_of(folder: Path, datasets: list[Any]) -> list[ImageJob]:
 
 def test_a_standard_view_is_analysed(tmp_path: Path) -> None:
     (job,) = jobs_of(tmp_path, [make_mammogram(view="R CC")])
-    found = analyse_image(job)
+    found = analyse_image(job).view
     assert found.status is ViewStatus.ANALYSED
     assert str(found.view) == "R CC"
     assert found.remark is None
+    assert found.spacing is not None
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_a_standard_view_is_analysed(tmp_path: Path) -> None:
 )
 def test_what_the_cad_does_not_take_has_a_reason(tmp_path: Path, differences: dict[str, Any], reason: str) -> None:
     (job,) = jobs_of(tmp_path, [make_mammogram(**differences)])
-    found = analyse_image(job)
+    found = analyse_image(job).view
     assert found.status is ViewStatus.NOT_ANALYSED
     assert reason in str(found.reason)
 
@@ -111,7 +113,7 @@ def test_what_the_cad_does_not_take_has_a_reason(tmp_path: Path, differences: di
 def test_a_flipped_image_is_analysed_with_a_remark(tmp_path: Path) -> None:
     picture = make_mammogram(view="L CC").pixel_array[:, ::-1]
     (job,) = jobs_of(tmp_path, [make_mammogram(picture, view="L CC")])
-    found = analyse_image(job)
+    found = analyse_image(job).view
     assert found.status is ViewStatus.ANALYSED
     assert "chest wall" in str(found.remark)
 
@@ -119,7 +121,7 @@ def test_a_flipped_image_is_analysed_with_a_remark(tmp_path: Path) -> None:
 def test_a_file_that_is_none_is_not_analysed(tmp_path: Path) -> None:
     path = tmp_path / "noise"
     path.write_bytes(b"\0" * 500)
-    assert analyse_image(job_of(path, make_mammogram())).status is ViewStatus.NOT_ANALYSED
+    assert analyse_image(job_of(path, make_mammogram())).view.status is ViewStatus.NOT_ANALYSED
 
 
 def test_a_detector_that_fails_costs_its_image_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +130,7 @@ def test_a_detector_that_fails_costs_its_image_only(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(route, "detector", fail)
     (job,) = jobs_of(tmp_path, [make_mammogram()])
-    found = analyse_image(job)
+    found = analyse_image(job).view
     assert found.status is ViewStatus.FAILED
     assert "MemoryError" in str(found.reason)
 
@@ -136,12 +138,13 @@ def test_a_detector_that_fails_costs_its_image_only(tmp_path: Path, monkeypatch:
 def test_a_study_is_written_the_same_twice(tmp_path: Path, pool: IsolatedPool) -> None:
     datasets = [*exam(), make_mammogram(view="L CC", SOPInstanceUID="2.25.99", ViewCodeSequence=None)]
     jobs = jobs_of(tmp_path, datasets)
-    result = analyse_study(pool, detector().model, jobs, seconds=60)
+    round_ = make_round(datasets[0].StudyInstanceUID)
+    result = analyse_study(pool, detector().model, round_, jobs, seconds=60)
     assert [view.status for view in result.views].count(ViewStatus.ANALYSED) == 4
     write = WriteJob(
         result=result,
         files=tuple(file_of(job.path, ds) for job, ds in zip(jobs, datasets, strict=True)),
-        round_=jobs[0].round_,
+        round_=round_,
     )
     first, second = (write_analysed_study(pool, write, seconds=60) for _ in range(2))
     assert first == second
@@ -149,13 +152,29 @@ def test_a_study_is_written_the_same_twice(tmp_path: Path, pool: IsolatedPool) -
     assert result.outcome in {Outcome.FINDINGS, Outcome.NO_FINDINGS}
 
 
+def test_one_lesion_of_an_exam_is_tied_together_and_known_again(tmp_path: Path, pool: IsolatedPool) -> None:
+    datasets = to_datasets(make_exam(3))
+    jobs = jobs_of(tmp_path, datasets)
+    round_ = make_round(datasets[0].StudyInstanceUID)
+    first = analyse_study(pool, detector().model, round_, jobs, seconds=120)
+    pairs = [lesion for lesion in first.lesions if len(lesion) == 2]
+    assert pairs
+    for cc, mlo in pairs:
+        views = {view.sop_instance_uid: view.view for view in first.views}
+        assert views[cc.sop_instance_uid] != views[mlo.sop_instance_uid]
+        assert cc.mark.kind is mlo.mark.kind
+    again = analyse_study(pool, detector().model, replace(round_, number=2), jobs, earlier=first.findings, seconds=120)
+    assert again.views == first.views
+
+
 def test_a_study_of_unreadable_files_still_gets_its_report(tmp_path: Path, pool: IsolatedPool) -> None:
     path = tmp_path / "noise"
     path.write_bytes(b"\0" * 500)
     ds = make_mammogram()
-    result = analyse_study(pool, detector().model, [job_of(path, ds)], seconds=60)
+    round_ = make_round(ds.StudyInstanceUID)
+    result = analyse_study(pool, detector().model, round_, [job_of(path, ds)], seconds=60)
     assert result.outcome is Outcome.NOT_ANALYSED
-    write = WriteJob(result=result, files=(file_of(path, ds),), round_=make_round(ds.StudyInstanceUID))
+    write = WriteJob(result=result, files=(file_of(path, ds),), round_=round_)
     (written,) = write_analysed_study(pool, write, seconds=60)
     (tmp_path / "report.dcm").write_bytes(written.data)
     assert dcmread(tmp_path / "report.dcm").StudyInstanceUID == ds.StudyInstanceUID
@@ -168,19 +187,20 @@ def test_each_coding_is_written_once_with_the_forms_that_are_wanted_of_it(tmp_pa
     mark = Mark(
         kind=Kind.MASS, center_cr=(30.0, 30.0), outline_cr=((20.0, 20.0), (40.0, 20.0), (30.0, 40.0)), suspicion=0.5
     )
-    marked = ViewResult(
+    unmarked = ViewResult(
         sop_instance_uid=job.sop_instance_uid,
         sop_class_uid=job.sop_class_uid,
         view=view,
         status=ViewStatus.ANALYSED,
         reason=None,
-        findings=findings_of(job.round_, job.sop_instance_uid, view, [mark]),
     )
+    round_ = make_round(ds.StudyInstanceUID)
+    (marked,) = with_findings(round_, [unmarked], [[mark]])
     written = write_study(
         WriteJob(
             result=StudyResult(study_instance_uid=ds.StudyInstanceUID, model=detector().model, views=(marked,)),
             files=(file_of(job.path, ds),),
-            round_=job.round_,
+            round_=round_,
             forms={Codes.SCT: frozenset({Form.GSPS}), Codes.SRT: frozenset({Form.GSPS, Form.SEG})},
         )
     )

@@ -20,6 +20,10 @@ Mask = NDArray[np.bool_]
 
 GRID_MM: Final = 0.4
 _SMALLEST_BREAST_MM2: Final = 400.0
+_TIP_MM: Final = 1.0
+"""How deep the tip is whose middle is taken for the nipple."""
+_OUTLINE_ROWS: Final = 5
+"""Rows of the grid from one corner of the outline to the next: 2 mm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,27 @@ class Breast:
     to_muscle_mm: Field
     """Distance from the edge of the pectoral muscle, negative within it; from the chest wall where none is seen."""
     placement: Placement
+
+    @property
+    def nipple_mm(self) -> tuple[float, float]:
+        """(column, row) of the nipple in profile: the middle of what lies farthest from the muscle.
+
+        In the CC, and in an MLO without a visible muscle, that is what lies farthest from the chest wall.
+        """
+        depth = np.where(self.mask, self.to_muscle_mm, -np.inf)
+        rows, columns = np.nonzero(depth > depth.max() - _TIP_MM)
+        return float(columns.mean() + 0.5) * GRID_MM, float(rows.mean() + 0.5) * GRID_MM
+
+    @property
+    def outline_mm(self) -> NDArray[np.float64]:
+        """Corners of a simple polygon around the mask, (column, row), from row to row along both of its sides."""
+        rows = np.flatnonzero(self.mask.any(axis=1))
+        kept = np.unique(np.append(rows[::_OUTLINE_ROWS], rows[-1]))
+        start = self.mask[kept].argmax(axis=1)
+        end = self.mask.shape[1] - self.mask[kept, ::-1].argmax(axis=1)
+        sides = [np.stack([edge, kept + 0.5], axis=1) for edge in (end, start)]
+        outline: NDArray[np.float64] = np.concatenate([sides[0], sides[1][::-1]]) * GRID_MM
+        return outline
 
 
 def find_breast(pixels: Field, *, position: ViewPosition, spacing: Spacing) -> Breast | None:

@@ -10,23 +10,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, Comprehensive3DSRStorage, MammographyCADSRStorage
 
+from cmmd_node.cad.geometry import DISTANCE_MM, SIZE_RATIO
 from cmmd_node.conformance.markdown import table
 from cmmd_node.facts import (
+    BreastComposition,
+    BreastGeometry,
     Form,
     Kind,
     Laterality,
     Mark,
     Model,
+    QualityFinding,
     Reference,
     Round,
+    Spacing,
     StudyResult,
     View,
     ViewPosition,
@@ -34,7 +40,7 @@ from cmmd_node.facts import (
     ViewStatus,
 )
 from cmmd_node.phantom import Exam, PhantomView, to_datasets
-from cmmd_node.report import findings_of, write_results
+from cmmd_node.report import Place, with_findings, write_results
 from cmmd_node.report.check.faults import Node, code_meaning
 from cmmd_node.report.check.templates import TemplateCheck
 from cmmd_node.report.header import TYPE_2, TYPE_3
@@ -56,6 +62,13 @@ _FROM_IMAGES = {
 }
 _ROOT_TEMPLATE = {Form.CAD_SR: "4000", Form.TID1500: "1500"}
 _OUTLINE = ((10.0, 10.0), (20.0, 10.0), (20.0, 20.0))
+#: What may be said of an image as a whole.
+_WHOLE: dict[str, Any] = {
+    "spacing": Spacing(row_mm=0.1, column_mm=0.1),
+    "breast": BreastGeometry(outline_cr=((0.0, 0.0), (40.0, 20.0), (0.0, 60.0)), nipple_cr=(40.0, 20.0)),
+    "composition": BreastComposition.SCATTERED,
+    "quality": tuple(QualityFinding),
+}
 _MARKS = (
     Mark(kind=Kind.MASS, center_cr=(15.0, 15.0), outline_cr=_OUTLINE, suspicion=0.5),
     Mark(
@@ -92,29 +105,33 @@ def _written(statuses: Sequence[ViewStatus], marks: Sequence[Mark]) -> Iterator[
     drawn = tuple(PhantomView(view=view, pixels=pixels, nipple_cr=(0.0, 0.0), truths=()) for view in views)
     images = to_datasets(Exam(seed=0, views=drawn), study="conformance")
     study = str(images[0].StudyInstanceUID)
-    replaced = Reference(
-        study_instance_uid=study, series_instance_uid="2.25.1", sop_class_uid="2.25.2", sop_instance_uid="2.25.3"
+    replaced = tuple(
+        Reference(study_instance_uid=study, series_instance_uid="2.25.1", sop_class_uid=uid, sop_instance_uid="2.25.3")
+        for uid in (MammographyCADSRStorage, Comprehensive3DSRStorage)
     )
     round_ = Round(
         node_uid="2.25.0",
         study_instance_uid=study,
         number=2,
         created=datetime(1970, 1, 1),  # noqa: DTZ001 - DICOM times are local
-        predecessors=(replaced,),
+        predecessors=replaced,
     )
-    results = tuple(
+    results = [
         ViewResult(
             sop_instance_uid=ds.SOPInstanceUID,
             sop_class_uid=ds.SOPClassUID,
             view=view,
             status=status,
             reason=None if status is ViewStatus.ANALYSED else "example",
-            findings=findings_of(round_, ds.SOPInstanceUID, view, marks if status is ViewStatus.ANALYSED else ()),
+            **(_WHOLE if status is ViewStatus.ANALYSED and marks else {}),
         )
         for ds, view, status in zip(images, views, statuses, strict=True)
-    )
-    model = Model(name="builtin", version="0", digest="0" * 64)
-    result = StudyResult(study_instance_uid=study, model=model, views=results)
+    ]
+    on_each = [marks if status is ViewStatus.ANALYSED else () for status in statuses]
+    pairs = [(Place(0, number), Place(1, number)) for number in range(min(map(len, on_each[:2])))]
+    model, geometry = (Model(name=name, version="0", digest="0" * 64) for name in ("builtin", "geometry"))
+    found = with_findings(round_, results, on_each, pairs=pairs)
+    result = StudyResult(study_instance_uid=study, model=model, views=found, geometry=geometry)
     shown = pixels.astype(np.float32)
     for one in write_results(result, images, round_, forms=tuple(Form), pixels=lambda _: shown):
         yield one.form, dcmread(BytesIO(one.data))
@@ -150,7 +167,7 @@ All concepts of the objects, besides views and view modifiers of other images (C
 `codes = "srt"` gets the older code where there is one, with the same meaning.
 
 {table(("meaning", "code", "scheme", "older code (SRT)"), _codes())}"""
-    yield """## Annex D: what results mean
+    yield f"""## Annex D: what results mean
 
 - **Case (d), not attempted.** A study of which no image could be given to the algorithm is answered too: the CAD SR has
   the summary (111245, DCM, "No algorithms succeeded; without findings") with Summary of Detections "Not Attempted" and
@@ -162,7 +179,16 @@ All concepts of the objects, besides views and view modifiers of other images (C
 - **Scores.** Certainty of Finding is the detector's suspicion in percent: how much the place looks like what it is
   taken for. It is no probability of malignancy; Probability of cancer is written only by a model that was calibrated
   for it, which the built-in one is not. There is no BI-RADS assessment.
-- **Rendering Intent** of every mark is "Presentation Required".
+- **One lesion in two views.** Marks of CC and MLO whose distances from the nipple differ by {DISTANCE_MM:g} mm at most,
+  and whose sizes by a factor of {SIZE_RATIO:g}, are one Composite Feature, related spatially, and share a tracking UID.
+  It has no score of its own.
+- **Sizes** are those of the outline in the plane of the image: its longest diameter and its area. Without a known pixel
+  spacing there are none.
+- **Rendering Intent** of every mark is "Presentation Required", of the calcifications of a cluster "Presentation
+  Optional" without an operating point, of the breast's geometry "Not for Presentation".
+- **Composition and quality** are written where a model says them; the built-in one does not.
+- **A later round** names the documents of its own SOP class that it replaces. A lesion keeps its tracking UID when its
+  mark is on the same image, of the same kind, and each mark has its centre inside the other's outline.
 - **UIDs** are derived (2.25.) from node, study, round, model and content: the same input gives the same UIDs and bytes.
   Tracking UIDs are the same in all forms and codings."""
 

@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from cmmd_node.facts import (
+    BreastComposition,
+    BreastGeometry,
     Codes,
     Finding,
     Form,
@@ -19,8 +21,10 @@ from cmmd_node.facts import (
     Mark,
     Model,
     Outcome,
+    QualityFinding,
     Reference,
     Round,
+    Spacing,
     StudyResult,
     View,
     ViewPosition,
@@ -140,7 +144,7 @@ def round_facts(connection: Connection, study_instance_uid: str, number: int, no
         .where(
             result.c.study_instance_uid == study_instance_uid,
             result.c.number == latest,
-            result.c.form == Form.CAD_SR,
+            result.c.form.in_((Form.CAD_SR, Form.TID1500)),
         )
         .order_by(result.c.sop_instance_uid)
     )
@@ -186,6 +190,7 @@ def record_analysis(connection: Connection, number: int, analysed: StudyResult) 
                 reason=view.reason,
                 remark=view.remark,
                 findings=json.dumps([finding_to_json(finding) for finding in view.findings]),
+                whole=json.dumps(whole_to_json(view)),
             )
         )
     connection.execute(
@@ -223,11 +228,27 @@ def recorded_analysis(connection: Connection, study_instance_uid: str, number: i
                 status=ViewStatus(row.status),
                 reason=row.reason,
                 remark=row.remark,
+                **_whole(json.loads(row.whole or "{}")),
                 findings=tuple(_finding(row.sop_instance_uid, one) for one in json.loads(row.findings)),
             )
             for row in rows
         ),
     )
+
+
+def earlier_findings(connection: Connection, study_instance_uid: str, number: int) -> tuple[Finding, ...]:
+    """The findings of the last round before this one that was analysed."""
+    latest = (
+        select(func.max(view_result.c.number))
+        .where(view_result.c.study_instance_uid == study_instance_uid, view_result.c.number < number)
+        .scalar_subquery()
+    )
+    rows = connection.execute(
+        select(view_result.c.sop_instance_uid, view_result.c.findings)
+        .where(view_result.c.study_instance_uid == study_instance_uid, view_result.c.number == latest)
+        .order_by(view_result.c.sop_instance_uid)
+    )
+    return tuple(_finding(row.sop_instance_uid, one) for row in rows for one in json.loads(row.findings))
 
 
 def record_answer(
@@ -280,6 +301,33 @@ def finding_to_json(finding: Finding) -> dict[str, Any]:
         "calcifications_cr": [list(point) for point in mark.calcifications_cr],
         "tracking_uid": finding.tracking_uid,
         "tracking_id": finding.tracking_id,
+    }
+
+
+def whole_to_json(view: ViewResult) -> dict[str, Any]:
+    """What is said of an image as a whole, in the words of ``analyze --json``."""
+    return {
+        "spacing_mm": None if view.spacing is None else {"row": view.spacing.row_mm, "column": view.spacing.column_mm},
+        "breast_outline_cr": None if view.breast is None else [list(point) for point in view.breast.outline_cr],
+        "nipple_cr": None if view.breast is None else list(view.breast.nipple_cr),
+        "composition": view.composition,
+        "quality": None if view.quality is None else list(view.quality),
+    }
+
+
+def _whole(words: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a ViewResult that `whole_to_json` wrote; none for a round from before there were any."""
+    spacing, nipple, quality = words.get("spacing_mm"), words.get("nipple_cr"), words.get("quality")
+    composition = words.get("composition")
+    return {
+        "spacing": spacing and Spacing(row_mm=spacing["row"], column_mm=spacing["column"]),
+        "breast": nipple
+        and BreastGeometry(
+            outline_cr=tuple((column, row) for column, row in words["breast_outline_cr"]),
+            nipple_cr=(nipple[0], nipple[1]),
+        ),
+        "composition": composition and BreastComposition(composition),
+        "quality": None if quality is None else tuple(map(QualityFinding, quality)),
     }
 
 

@@ -120,7 +120,8 @@ round_ = Table(
     Column("model_digest", String(64), nullable=True),
 )
 
-#: What the round says of each image; `findings` is JSON, a list of findings in the words of ``analyze --json``.
+#: What the round says of each image; `findings` is JSON, a list of findings in the words of ``analyze --json``, and
+#: `whole` what is said of the image as a whole.
 view_result = Table(
     "view_result",
     metadata,
@@ -132,6 +133,7 @@ view_result = Table(
     Column("reason", Text, nullable=True),
     Column("remark", Text, nullable=True),
     Column("findings", Text, nullable=False),
+    Column("whole", Text, nullable=True),
 )
 
 result = Table(

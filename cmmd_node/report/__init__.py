@@ -2,6 +2,7 @@
 
 from cmmd_node.report.envelope import ResultObject
 from cmmd_node.report.results import write_results
-from cmmd_node.report.uids import findings_of, new_node_uid
+from cmmd_node.report.tracking import Place, with_findings
+from cmmd_node.report.uids import new_node_uid
 
-__all__ = ["ResultObject", "findings_of", "new_node_uid", "write_results"]
+__all__ = ["Place", "ResultObject", "new_node_uid", "with_findings", "write_results"]

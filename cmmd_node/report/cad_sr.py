@@ -11,7 +11,7 @@ from cmmd_node.facts import Form, Round, StudyResult
 from cmmd_node.report.content import encoded, template_item
 from cmmd_node.report.document import document_root
 from cmmd_node.report.envelope import ResultObject, describe, sealed
-from cmmd_node.report.evidence import describe_document, hierarchical
+from cmmd_node.report.evidence import describe_document
 
 
 def mammography_cad_sr(
@@ -32,7 +32,5 @@ def mammography_cad_sr(
     ds.SOPClassUID = MammographyCADSRStorage
     describe(ds, identity, round_, result.model, Form.CAD_SR)
     ds.InstanceNumber = 1
-    describe_document(ds, result.study_instance_uid, images)
-    if round_.predecessors:
-        ds.PredecessorDocumentsSequence = hierarchical(round_.predecessors)
+    describe_document(ds, round_, images)
     return sealed(ds, round_, result.model, Form.CAD_SR, image=None)

@@ -34,13 +34,19 @@ NOT_ALL_SUCCEEDED_WITH_FINDINGS = Code("111244", "DCM", "Not all algorithms succ
 NONE_SUCCEEDED = Code("111245", "DCM", "No algorithms succeeded; without findings")
 IMPRESSION_DESCRIPTION = Code("111033", "DCM", "Impression Description")
 
-# Findings: TID 4003, 4006, 4010, 4019, 4021, 4108
+# Findings: TID 4003, 4006, 4007, 4008, 4010, 4011, 4014, 4019, 4021, 4108
 INDIVIDUAL_IMPRESSION = Code("111034", "DCM", "Individual Impression/Recommendation")
 RENDERING_INTENT = Code("111056", "DCM", "Rendering Intent")
 PRESENTATION_REQUIRED = Code("111150", "DCM", "Presentation Required: Rendering device is expected to present")
+PRESENTATION_OPTIONAL = Code("111151", "DCM", "Presentation Optional: Rendering device may present")
+NOT_FOR_PRESENTATION = Code("111152", "DCM", "Not for Presentation: Rendering device expected not to present")
 SINGLE_IMAGE_FINDING = Code("111059", "DCM", "Single Image Finding")
 BREAST_DENSITY = Code("129793001", "SCT", "Mammography breast density")
 CALCIFICATION_CLUSTER = Code("129769006", "SCT", "Calcification Cluster")
+INDIVIDUAL_CALCIFICATION = Code("129770007", "SCT", "Individual Calcification")
+BREAST_COMPOSITION = Code("129715009", "SCT", "Breast composition")
+BREAST_GEOMETRY = Code("111100", "DCM", "Breast geometry")
+IMAGE_QUALITY = Code("111101", "DCM", "Image Quality")
 TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")
 TRACKING_UNIQUE_IDENTIFIER = Code("112040", "DCM", "Tracking Unique Identifier")
 ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
@@ -51,8 +57,20 @@ PROBABILITY_OF_CANCER = Code("111047", "DCM", "Probability of cancer")
 CENTER = Code("111010", "DCM", "Center")
 OUTLINE = Code("111041", "DCM", "Outline")
 NUMBER_OF_CALCIFICATIONS = Code("111038", "DCM", "Number of calcifications")
+LONG_AXIS = Code("103339001", "SCT", "Long axis")
+AREA = Code("42798000", "SCT", "Area")
+BREAST_OUTLINE = Code("111007", "DCM", "Breast Outline Including Pectoral Muscle Tissue")
+QUALITY_FINDING = Code("111052", "DCM", "Quality Finding")
 
-# What was done: TID 4000 rows 6 and 8, TID 4015, 4017
+# Composite features: TID 4004, 4005
+COMPOSITE_FEATURE = Code("111015", "DCM", "Composite Feature")
+MAMMOGRAPHIC_MASS = Code("129788004", "SCT", "Mammographic breast mass")
+COMPOSITE_TYPE = Code("111016", "DCM", "Composite type")
+RELATED_SPATIALLY = Code("111154", "DCM", "Target Content Items are related spatially")
+SCOPE_OF_FEATURE = Code("111057", "DCM", "Scope of Feature")
+ON_MULTIPLE_IMAGES = Code("111158", "DCM", "Feature detected on multiple images")
+
+# What was done: TID 4000 rows 6 and 8, TID 4015 to 4018
 SUMMARY_OF_DETECTIONS = Code("111064", "DCM", "Summary of Detections")
 SUMMARY_OF_ANALYSES = Code("111065", "DCM", "Summary of Analyses")
 SUCCEEDED = Code("111222", "DCM", "Succeeded")
@@ -62,6 +80,11 @@ NOT_ATTEMPTED = Code("111225", "DCM", "Not Attempted")
 SUCCESSFUL_DETECTIONS = Code("111063", "DCM", "Successful Detections")
 FAILED_DETECTIONS = Code("111025", "DCM", "Failed Detections")
 DETECTION_PERFORMED = Code("111022", "DCM", "Detection Performed")
+SUCCESSFUL_ANALYSES = Code("111062", "DCM", "Successful Analyses")
+ANALYSIS_PERFORMED = Code("111004", "DCM", "Analysis Performed")
+SPATIAL_COLLOCATION_ANALYSIS = Code("133884007", "SCT", "Spatial collocation analysis")
+IMAGE_QUALITY_ANALYSIS = Code("133887000", "SCT", "Image quality analysis")
+BREAST_COMPOSITION_ANALYSIS = Code("133890006", "SCT", "Breast composition analysis")
 
 # Measurement report: TID 1500, 1001-1004, 1600, 1410, 1419
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
@@ -85,6 +108,8 @@ LATERALITY = Code("272741003", "SCT", "Laterality")
 # Units
 PERCENT = Code("%", "UCUM", "Percent")
 MILLIMETER = Code("mm", "UCUM", "millimeter")
+MM = Code("mm", "UCUM", "mm")  # as CID 7460 calls it, for lengths that were measured
+SQUARE_MILLIMETER = Code("mm2", "UCUM", "square millimeter")
 NO_UNITS = Code("1", "UCUM", "no units")
 PIXELS = Code("{pixels}", "UCUM", "pixels")
 
@@ -93,6 +118,7 @@ ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure
 MASS = Code("4147007", "SCT", "Mass")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 BREAST = Code("76752008", "SCT", "Breast")
+ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
 LEFT = Code("7771000", "SCT", "Left")
 RIGHT = Code("24028007", "SCT", "Right")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")

@@ -6,24 +6,30 @@ from collections.abc import Iterable, Sequence
 
 from pydicom.dataset import Dataset
 
-from cmmd_node.facts import Reference
+from cmmd_node.facts import Reference, Round
 
 
-def describe_document(ds: Dataset, study_instance_uid: str, images: Sequence[Dataset]) -> None:
-    """Set SR Document Series and SR Document General (PS3.3 C.17.1, C.17.2); no person attests the content."""
+def describe_document(ds: Dataset, round_: Round, images: Sequence[Dataset]) -> None:
+    """Set SR Document Series and SR Document General (PS3.3 C.17.1, C.17.2); no person attests the content.
+
+    A document replaces those of its own class from the round before.
+    """
     ds.ReferencedPerformedProcedureStepSequence = []
     ds.PerformedProcedureCodeSequence = []
     ds.CompletionFlag = "COMPLETE"
     ds.VerificationFlag = "UNVERIFIED"
     ds.CurrentRequestedProcedureEvidenceSequence = hierarchical(
         Reference(
-            study_instance_uid=study_instance_uid,
+            study_instance_uid=round_.study_instance_uid,
             series_instance_uid=image.SeriesInstanceUID,
             sop_class_uid=image.SOPClassUID,
             sop_instance_uid=image.SOPInstanceUID,
         )
         for image in images
     )
+    replaced = [one for one in round_.predecessors if one.sop_class_uid == ds.SOPClassUID]
+    if replaced:
+        ds.PredecessorDocumentsSequence = hierarchical(replaced)
 
 
 def hierarchical(references: Iterable[Reference]) -> list[Dataset]:

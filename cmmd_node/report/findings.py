@@ -1,48 +1,69 @@
-"""What was found: TID 4003, 4006, 4010 and 4108, and what TID 1500 shares with them."""
+"""What was found: TID 4003, 4006, 4009 to 4011 and 4108, and what TID 1500 shares with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from pydicom.sr.coding import Code
 
-from cmmd_node.facts import Finding, Kind, Mark, Model
+from cmmd_node.facts import Finding, Kind, Mark, Model, PointCR, Spacing
 from cmmd_node.report import codes
 from cmmd_node.report.algorithm import algorithm_identification
-from cmmd_node.report.content import Item, Relation, code, container, num, text, uidref
-from cmmd_node.report.geometry import geometry
+from cmmd_node.report.content import Item, Node, Relation, code, container, num, text, uidref
+from cmmd_node.report.geometry import center, geometry
+from cmmd_node.report.sizes import sizes
 
 #: What a mark is called in CID 6014, which knows no mass: the standard's own example reports one as a density.
 FINDING_CODES = {Kind.MASS: codes.BREAST_DENSITY, Kind.CALCIFICATION_CLUSTER: codes.CALCIFICATION_CLUSTER}
 
 
-def individual_impression(finding: Finding, model: Model, on: Item) -> Item:
-    """Individual Impression/Recommendation (PS3.16 TID 4003; non-extensible), one for each finding.
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An image of the library as findings refer to it."""
+
+    entry: Item
+    spacing: Spacing | None
+
+
+def individual_impression(intent: Code, children: Sequence[Node]) -> Item:
+    """Individual Impression/Recommendation (PS3.16 TID 4003; non-extensible); rows 4 and 5 are the children."""
+    shown = code(Relation.HAS_CONCEPT_MOD, codes.RENDERING_INTENT, intent)  # row 2
+    return container(Relation.INFERRED_FROM, codes.INDIVIDUAL_IMPRESSION, (shown, *children))  # row 1
+
+
+def single_image_finding(
+    finding: Finding, model: Model, sites: Mapping[str, Site], relation: Relation = Relation.CONTAINS
+) -> Item:
+    """Single Image Finding (PS3.16 TID 4006; non-extensible, order significant).
 
     Parameters
     ----------
-    on
-        The image of the library that the finding is on.
+    sites
+        Where the images of the library are, by SOP Instance UID.
     """
-    children = (
-        code(Relation.HAS_CONCEPT_MOD, codes.RENDERING_INTENT, codes.PRESENTATION_REQUIRED),  # row 2
-        _single_image_finding(finding, model, on),  # row 5
-    )
-    return container(Relation.INFERRED_FROM, codes.INDIVIDUAL_IMPRESSION, children)  # row 1
-
-
-def _single_image_finding(finding: Finding, model: Model, on: Item) -> Item:
-    """Single Image Finding (PS3.16 TID 4006; non-extensible, order significant)."""
+    mark, on = finding.mark, sites[finding.sop_instance_uid]
     children = (
         code(Relation.HAS_CONCEPT_MOD, codes.RENDERING_INTENT, codes.PRESENTATION_REQUIRED),  # row 2
         *tracking(finding),  # row 4
         *algorithm_identification(model),  # row 5
-        *scores(finding.mark, Relation.HAS_PROPERTIES),  # rows 6, 7
-        *geometry(finding.mark, on),  # row 8
-        *calcification_count(finding.mark, Relation.HAS_PROPERTIES),  # row 13, TID 4010 row 3
+        *scores(mark, Relation.HAS_PROPERTIES),  # rows 6, 7
+        *geometry(mark, on.entry),  # row 8
+        *measurements(mark, on.spacing, Relation.HAS_PROPERTIES),  # row 13, TID 4010 rows 3 to 5; row 14, TID 4011
+        *(_individual_calcification(center_cr, model, on.entry) for center_cr in mark.calcifications_cr),  # row 25
     )
-    value = FINDING_CODES[finding.mark.kind]
-    return code(Relation.CONTAINS, codes.SINGLE_IMAGE_FINDING, value, children)  # row 1
+    return code(relation, codes.SINGLE_IMAGE_FINDING, FINDING_CODES[mark.kind], children)  # row 1
+
+
+def _individual_calcification(center_cr: PointCR, model: Model, on: Item) -> Item:
+    """One calcification of a cluster (PS3.16 TID 4006): its place is all that is known of it."""
+    children = (
+        code(Relation.HAS_CONCEPT_MOD, codes.RENDERING_INTENT, codes.PRESENTATION_OPTIONAL),  # row 2
+        *algorithm_identification(model),  # row 5
+        center(center_cr, on),  # row 8
+    )
+    value = codes.INDIVIDUAL_CALCIFICATION
+    return code(Relation.INFERRED_FROM, codes.SINGLE_IMAGE_FINDING, value, children)  # row 1
 
 
 def tracking(finding: Finding) -> tuple[Item, ...]:
@@ -64,7 +85,11 @@ def _percent(relation: Relation, name: Code, share: float) -> Item:
     return num(relation, name, round(100.0 * share, 2), codes.PERCENT)
 
 
-def calcification_count(mark: Mark, relation: Relation) -> Iterator[Item]:
-    """How many calcifications a cluster has; nothing of another mark."""
+def measurements(mark: Mark, spacing: Spacing | None, relation: Relation) -> Iterator[Item]:
+    """How many calcifications a cluster has, and how large the mark is where the spacing is known."""
     if mark.kind is Kind.CALCIFICATION_CLUSTER:
         yield num(relation, codes.NUMBER_OF_CALCIFICATIONS, len(mark.calcifications_cr), codes.NO_UNITS)
+    if spacing is not None:
+        long_axis_mm, area_mm2 = sizes(mark.outline_cr, spacing)
+        yield num(relation, codes.LONG_AXIS, round(long_axis_mm, 1), codes.MM)  # TID 1400 row 1
+        yield num(relation, codes.AREA, round(area_mm2, 1), codes.SQUARE_MILLIMETER)  # TID 1401 row 1

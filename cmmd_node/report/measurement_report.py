@@ -30,7 +30,8 @@ from cmmd_node.report.content import (
 )
 from cmmd_node.report.envelope import MANUFACTURER, ResultObject, describe, sealed
 from cmmd_node.report.evidence import describe_document
-from cmmd_node.report.findings import calcification_count, scores, tracking
+from cmmd_node.report.findings import measurements, scores, tracking
+from cmmd_node.report.geometry import closed
 from cmmd_node.report.segmentation import PROPERTY_TYPE, SIDE
 from cmmd_node.report.uids import model_uid
 
@@ -52,7 +53,7 @@ def measurement_report(
     ds.SOPClassUID = Comprehensive3DSRStorage
     describe(ds, identity, round_, result.model, Form.TID1500)
     ds.InstanceNumber = 1
-    describe_document(ds, result.study_instance_uid, images)
+    describe_document(ds, round_, images)
     return sealed(ds, round_, result.model, Form.TID1500, image=None)
 
 
@@ -90,16 +91,15 @@ def _group(finding: Finding, view: ViewResult, model: Model) -> Item:
     """Planar ROI Measurements and Qualitative Evaluations (PS3.16 TID 1410) of one finding."""
     mark = finding.mark
     selected = image(Relation.SELECTED_FROM, view.sop_class_uid, view.sop_instance_uid)  # row 6
-    closed_cr = (*mark.outline_cr, mark.outline_cr[0])
     sides = [code(Relation.HAS_CONCEPT_MOD, codes.LATERALITY, SIDE[view.view.laterality])] if view.view else []
     children = (
         *tracking(finding),  # rows 2, 3
         code(Relation.CONTAINS, codes.FINDING_CATEGORY, codes.ABNORMAL_STRUCTURE),
         code(Relation.CONTAINS, codes.FINDING, PROPERTY_TYPE[mark.kind]),  # row 3b
         *algorithm_identification(model, Relation.HAS_CONCEPT_MOD),
-        scoord(Relation.CONTAINS, codes.IMAGE_REGION, "POLYLINE", closed_cr, selected),  # row 5
+        scoord(Relation.CONTAINS, codes.IMAGE_REGION, "POLYLINE", closed(mark.outline_cr), selected),  # row 5
         code(Relation.HAS_CONCEPT_MOD, codes.FINDING_SITE, codes.BREAST, sides),  # TID 1419 rows 2, 3
         *scores(mark, Relation.CONTAINS),  # TID 1419 row 5
-        *calcification_count(mark, Relation.CONTAINS),  # TID 1419 row 5
+        *measurements(mark, view.spacing, Relation.CONTAINS),  # TID 1419 row 5
     )
     return container(Relation.CONTAINS, codes.MEASUREMENT_GROUP, children, template="1410")  # row 1

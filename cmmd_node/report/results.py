@@ -95,7 +95,8 @@ def write_results(
         }
         image = headers[view.sop_instance_uid]
         if Form.SEG in forms:
-            objects.append(segmentation(view.findings, image, view=view.view, **common))
+            geometry = (view.breast, result.geometry) if view.breast and result.geometry else None
+            objects.append(segmentation(view.findings, image, view=view.view, geometry=geometry, **common))
         if Form.GSPS in forms:
             objects.append(presentation_state(view.findings, image, sides=sides, **common))
         if Form.SC in forms and pixels is not None:

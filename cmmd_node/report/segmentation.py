@@ -1,4 +1,4 @@
-"""The Segmentation object: the findings on one image as masks in its own pixel grid (PS3.3 A.51)."""
+"""The Segmentation object: the findings on one image, and its breast, as masks in its own pixel grid (PS3.3 A.51)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from highdicom.seg import (
     SegmentDescription,
 )
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 from pydicom.uid import UID
 from pydicom.valuerep import format_number_as_ds
 
 from cmmd_node import __version__
-from cmmd_node.facts import Finding, Form, Kind, Laterality, Model, Round, View
+from cmmd_node.facts import BreastGeometry, Finding, Form, Kind, Laterality, Model, Round, View
 from cmmd_node.report import codes, header
 from cmmd_node.report.content import code_item
 from cmmd_node.report.envelope import MANUFACTURER, NOTICE, ResultObject, describe, sealed, series_number
@@ -34,15 +35,18 @@ def segmentation(
     image: Dataset,
     *,
     view: View | None,
+    geometry: tuple[BreastGeometry, Model] | None,
     identity: Dataset,
     round_: Round,
     model: Model,
     instance_number: int,
 ) -> ResultObject:
-    """Write the binary SEG of one image with a segment for each finding on it.
+    """Write the binary SEG of one image with a segment for each finding on it, and one for the breast.
 
     Parameters
     ----------
+    geometry
+        Where the breast is, and what found it; None when nobody knows.
     image
         Header of the image that the findings are on; needs Rows and Columns.
     identity
@@ -50,14 +54,18 @@ def segmentation(
     instance_number
         Place of this object in its series, from 1.
     """
-    masks = [outline_mask(finding.mark.outline_cr, image.Rows, image.Columns) for finding in findings]
+    outlines = [finding.mark.outline_cr for finding in findings]
+    segments = [_finding_segment(number, finding, view, model) for number, finding in enumerate(findings, start=1)]
+    if geometry is not None:
+        breast, finder = geometry
+        outlines.append(breast.outline_cr)
+        segments.append(_breast_segment(len(outlines), view, finder))
+    masks = [outline_mask(outline_cr, image.Rows, image.Columns) for outline_cr in outlines]
     ds = Segmentation(
         source_images=[_source_image(image)],
         pixel_array=np.moveaxis(np.stack(masks), 0, -1)[np.newaxis],  # (frames, rows, columns, segments)
         segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[
-            _segment(number, finding, view, model) for number, finding in enumerate(findings, start=1)
-        ],
+        segment_descriptions=segments,
         series_instance_uid=series_uid(round_, Form.SEG),
         series_number=series_number(round_, Form.SEG),
         sop_instance_uid=series_uid(round_, Form.SEG),  # left out when sealed
@@ -99,12 +107,31 @@ def _copy_compression(ds: Dataset, image: Dataset) -> None:
         ds.LossyImageCompressionRatio = [format_number_as_ds(ratio) for ratio in ratios]
 
 
-def _segment(number: int, finding: Finding, view: View | None, model: Model) -> SegmentDescription:
+def _finding_segment(number: int, finding: Finding, view: View | None, model: Model) -> SegmentDescription:
+    category_and_type = codes.ABNORMAL_STRUCTURE, PROPERTY_TYPE[finding.mark.kind]
+    return _segment(number, finding.tracking_id, category_and_type, view, model, finding=finding)
+
+
+def _breast_segment(number: int, view: View | None, finder: Model) -> SegmentDescription:
+    """Breast and pectoral muscle; no lesion, so it is not tracked."""
+    label = f"{view.laterality} breast" if view else "breast"
+    return _segment(number, label, (codes.ANATOMICAL_STRUCTURE, codes.BREAST), view, finder)
+
+
+def _segment(
+    number: int,
+    label: str,
+    category_and_type: tuple[Code, Code],
+    view: View | None,
+    model: Model,
+    *,
+    finding: Finding | None = None,
+) -> SegmentDescription:
     description = SegmentDescription(
         segment_number=number,
-        segment_label=finding.tracking_id,
-        segmented_property_category=codes.ABNORMAL_STRUCTURE,
-        segmented_property_type=PROPERTY_TYPE[finding.mark.kind],
+        segment_label=label,
+        segmented_property_category=category_and_type[0],
+        segmented_property_type=category_and_type[1],
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=AlgorithmIdentificationSequence(
             name=model.name,
@@ -113,8 +140,8 @@ def _segment(number: int, finding: Finding, view: View | None, model: Model) -> 
             source=MANUFACTURER,
             parameters={"model sha256": model.digest},
         ),
-        tracking_uid=finding.tracking_uid,
-        tracking_id=finding.tracking_id,
+        tracking_uid=finding.tracking_uid if finding else None,
+        tracking_id=finding.tracking_id if finding else None,
         anatomic_regions=[codes.BREAST],
     )
     if view is not None:

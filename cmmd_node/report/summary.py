@@ -26,7 +26,7 @@ def overall_impression(result: StudyResult, impressions: Sequence[Item]) -> Item
         *_impression_body(result),  # row 2
         *impressions,  # row 3
     )
-    return code(Relation.CONTAINS, codes.CAD_SUMMARY, _summary_code(result), children)  # row 1
+    return code(Relation.CONTAINS, codes.CAD_SUMMARY, _summary_code(result, bool(impressions)), children)  # row 1
 
 
 def _impression_body(result: StudyResult) -> tuple[Item, ...]:
@@ -37,14 +37,14 @@ def _impression_body(result: StudyResult) -> tuple[Item, ...]:
     )
 
 
-def _summary_code(result: StudyResult) -> Code:
+def _summary_code(result: StudyResult, has_findings: bool) -> Code:
     """Choose from CID 6047; images that were not attempted do not count, and without any no success is claimed."""
     statuses = {view.status for view in result.views}
     if ViewStatus.ANALYSED not in statuses:
         return codes.NONE_SUCCEEDED
     if ViewStatus.FAILED in statuses:
-        return codes.NOT_ALL_SUCCEEDED_WITH_FINDINGS if result.findings else codes.NOT_ALL_SUCCEEDED_WITHOUT_FINDINGS
-    return codes.ALL_SUCCEEDED_WITH_FINDINGS if result.findings else codes.ALL_SUCCEEDED_WITHOUT_FINDINGS
+        return codes.NOT_ALL_SUCCEEDED_WITH_FINDINGS if has_findings else codes.NOT_ALL_SUCCEEDED_WITHOUT_FINDINGS
+    return codes.ALL_SUCCEEDED_WITH_FINDINGS if has_findings else codes.ALL_SUCCEEDED_WITHOUT_FINDINGS
 
 
 def impression_description(result: StudyResult) -> str:

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections import Counter
-from collections.abc import Sequence
 
 from cmmd_node import __version__
-from cmmd_node.facts import Codes, Finding, Form, Kind, Mark, Model, Round, View
-
-_WORDS = {Kind.MASS: "mass", Kind.CALCIFICATION_CLUSTER: "calcification cluster"}
+from cmmd_node.facts import Codes, Form, Model, Round
 
 
 def new_node_uid() -> str:
@@ -81,37 +77,3 @@ def instance_uid(round_: Round, model: Model, form: Form, *, image: str | None, 
 def model_uid(model: Model) -> str:
     """Device UID of a model: a new one whenever the model changes, the same on every node (IHE AIR)."""
     return derived_uid("model", name=model.name, version=model.version, digest=model.digest)
-
-
-def tracking_uid(round_: Round, sop_instance_uid: str, mark: Mark, number: int) -> str:
-    """Tracking UID of the n-th mark on one image in one round, in whatever form it is written."""
-    return derived_uid(
-        "tracking",
-        node=round_.node_uid,
-        study=round_.study_instance_uid,
-        round=round_.number,
-        image=sop_instance_uid,
-        number=number,
-        kind=mark.kind.value,
-        points=tuple((float(column), float(row)) for column, row in (mark.center_cr, *mark.outline_cr)),
-    )
-
-
-def findings_of(round_: Round, sop_instance_uid: str, view: View, marks: Sequence[Mark]) -> tuple[Finding, ...]:
-    """Give the marks on one image their identity.
-
-    The tracking ids count each kind in the order of the marks: "R CC mass 1", "R CC calcification cluster 1".
-    """
-    count: Counter[Kind] = Counter()
-    findings = []
-    for number, mark in enumerate(marks, start=1):
-        count[mark.kind] += 1
-        findings.append(
-            Finding(
-                sop_instance_uid=sop_instance_uid,
-                tracking_uid=tracking_uid(round_, sop_instance_uid, mark, number),
-                tracking_id=f"{view} {_WORDS[mark.kind]} {count[mark.kind]}",
-                mark=mark,
-            )
-        )
-    return tuple(findings)

@@ -29,6 +29,7 @@ class Case:
     """One image and the boxes of its masses."""
 
     source: str
+    file: str
     group: str
     """The patient: what must not be split between fitting and measuring."""
     pixels: np.ndarray
@@ -81,6 +82,7 @@ def cbis(folder: Path, split: str) -> Iterator[Case]:
         height, width = sizes.get((split, file), USUAL_NATIVE)
         yield Case(
             source=f"cbis-{split}",
+            file=file,
             group=f"cbis-{file.split('_')[0]}",
             pixels=pixels,
             spacing=Spacing(row_mm=height * FILM_MM / pixels.shape[0], column_mm=width * FILM_MM / pixels.shape[1]),
@@ -100,6 +102,7 @@ def cesm(folder: Path) -> Iterator[Case]:
         ]
         yield Case(
             source="cesm",
+            file=path.name,
             group=f"cesm-{path.name.split('_')[0]}",
             pixels=_read(path),
             spacing=Spacing(row_mm=CESM_MM, column_mm=CESM_MM),
@@ -115,6 +118,7 @@ def phantoms(seeds: range) -> Iterator[Case]:
             outlines = [np.array(t.outline_cr) for t in view.truths if t.kind is Kind.MASS]
             yield Case(
                 source="phantom",
+                file=f"{seed} {view.view}",
                 group=f"phantom-{seed}",
                 pixels=view.pixels.astype(np.float32) / np.float32(255.0),
                 spacing=Spacing(row_mm=0.094090909, column_mm=0.094090909),

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 
 from cmmd_node.facts import (
+    BreastComposition,
+    BreastGeometry,
+    Finding,
     Kind,
     Laterality,
     Mark,
     Model,
+    QualityFinding,
     Reference,
     Round,
+    Spacing,
     StudyResult,
     View,
     ViewPosition,
     ViewResult,
     ViewStatus,
 )
-from cmmd_node.report import findings_of
+from cmmd_node.report import Place, with_findings
 
 STUDY = "1.3.6.1.4.1.14519.5.2.1.1239.1759.24151979"
 SERIES = "1.3.6.1.4.1.14519.5.2.1.1239.1759.61082364"
@@ -82,11 +90,11 @@ def make_header(name: str = "L MLO", /, **changes: object) -> Dataset:
     ds.ViewCodeSequence = [code_item(_CODES[view.position][0], "SCT", _CODES[view.position][1])]
     ds.ViewCodeSequence[0].ViewModifierCodeSequence = []
     ds.PresentationLUTShape = "IDENTITY"
-    for keyword, value in changes.items():
-        if value is None:
-            delattr(ds, keyword)
-        else:
-            setattr(ds, keyword, value)
+    with disable_value_validation():  # peers send what pydicom would warn of
+        for keyword, value in changes.items():
+            ds.pop(keyword, None)  # an element keeps the rules that it was made under
+            if value is not None:
+                setattr(ds, keyword, value)
     return ds
 
 
@@ -124,37 +132,67 @@ CLUSTER = Mark(
 )
 
 
+GEOMETRY = Model(name="geometry", version="1.0", digest="ef" * 32)
+SPACING = Spacing(row_mm=0.094090909, column_mm=0.094090909)
+BREAST = BreastGeometry(outline_cr=((0.0, 2.0), (40.0, 20.0), (44.0, 34.0), (0.0, 60.0)), nipple_cr=(44.0, 34.0))
+
+
 def make_result(
     *,
     marks: dict[str, tuple[Mark, ...]] | None = None,
+    pairs: Collection[tuple[tuple[str, int], tuple[str, int]]] = (),
     not_analysed: dict[str, str] | None = None,
     failed: dict[str, str] | None = None,
     round_: Round | None = None,
+    earlier: Sequence[Finding] = (),
+    names: Collection[str] = tuple(VIEWS),
+    **whole: Any,
 ) -> StudyResult:
-    """A result over the four views; the tests name what is on them or why there is nothing."""
+    """A result over the standard views; the tests name what is on them or why there is nothing.
+
+    Parameters
+    ----------
+    pairs
+        Marks that are one lesion, each by its view and its number there.
+    whole
+        What is said of each analysed image as a whole.
+    """
     views = []
-    for name, view in VIEWS.items():
-        uid = sop_instance_uid(name)
+    for name in names:
         reason = (not_analysed or {}).get(name) or (failed or {}).get(name)
         status = ViewStatus.ANALYSED
         if reason:
             status = ViewStatus.FAILED if name in (failed or {}) else ViewStatus.NOT_ANALYSED
         views.append(
             ViewResult(
-                sop_instance_uid=uid,
+                sop_instance_uid=sop_instance_uid(name),
                 sop_class_uid=DigitalMammographyXRayImageStorageForPresentation,
-                view=view,
+                view=VIEWS[name],
                 status=status,
                 reason=reason,
-                findings=findings_of(round_ or make_round(), uid, view, (marks or {}).get(name, ())),
+                **({} if reason else {"spacing": SPACING, "breast": BREAST, **whole}),
             )
         )
-    return StudyResult(study_instance_uid=STUDY, model=MODEL, views=tuple(views))
+    order = list(names)
+    found = with_findings(
+        round_ or make_round(),
+        views,
+        [(marks or {}).get(name, ()) for name in names],
+        pairs=[(Place(order.index(a), i), Place(order.index(b), j)) for (a, i), (b, j) in pairs],
+        earlier=earlier,
+    )
+    return StudyResult(study_instance_uid=STUDY, model=MODEL, views=found, geometry=GEOMETRY)
 
 
 #: One result for each outcome, and a mixed one.
 OUTCOMES = {
     "findings": make_result(marks={"L CC": (MASS,), "R MLO": (CLUSTER, MASS)}),
+    "one lesion in two views": make_result(
+        marks={"R CC": (MASS, CLUSTER), "R MLO": (CLUSTER, MASS), "L CC": (MASS,)},
+        pairs=[(("R CC", 0), ("R MLO", 1)), (("R CC", 1), ("R MLO", 0))],
+        composition=BreastComposition.SCATTERED,
+        quality=(QualityFinding.POSITIONING, QualityFinding.MOTION_BLUR),
+    ),
     "no-findings": make_result(),
     "not-analysed": make_result(not_analysed=dict.fromkeys(VIEWS, "a spot view is not taken")),
     "failed": make_result(failed=dict.fromkeys(VIEWS, "the detector broke down")),

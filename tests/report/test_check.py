@@ -116,8 +116,9 @@ def call_clusters_densities(ds: Dataset) -> None:
 
 
 def forget_worked_images(ds: Dataset) -> None:
-    for detection in item(ds, "111063").ContentSequence:
-        detection.ContentSequence = detection.ContentSequence[:4]
+    for succeeded in ("111063", "111062"):
+        for performed in item(ds, succeeded).ContentSequence:
+            performed.ContentSequence = performed.ContentSequence[:4]
 
 
 def non_ascii_in_latin_1(ds: Dataset) -> None:

@@ -52,7 +52,7 @@ def test_outlines_and_tracking_are_those_of_the_findings() -> None:
             assert np.array_equal(corners_cr[0], corners_cr[-1])
             assert (drawn.TrackingID, drawn.TrackingUID) == (finding.tracking_id, finding.tracking_uid)
     texts = [one.UnformattedTextValue for one in annotation.TextObjectSequence]
-    assert texts == ["calcification cluster, suspicion 33 %", "mass, suspicion 88 %"]
+    assert texts == ["mass, suspicion 88 %", "calcification cluster, suspicion 33 %"]
 
 
 @pytest.mark.parametrize(("interpretation", "shape"), [("MONOCHROME1", "INVERSE"), ("MONOCHROME2", "IDENTITY")])

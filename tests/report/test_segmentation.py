@@ -14,7 +14,7 @@ from pydicom.uid import SegmentationStorage
 from cmmd_node.facts import Form, StudyResult
 from cmmd_node.report import ResultObject, write_results
 from cmmd_node.report.mask import outline_mask
-from tests.report.exams import COLUMNS, MASS, OUTCOMES, ROWS, make_exam, make_header, make_result, make_round
+from tests.report.exams import BREAST, COLUMNS, MASS, OUTCOMES, ROWS, make_exam, make_header, make_result, make_round
 
 
 def segmentations(result: StudyResult) -> list[ResultObject]:
@@ -37,7 +37,9 @@ def test_highdicom_reads_back_the_outlines_with_their_tracking() -> None:
         seg = highdicom.seg.segread(BytesIO(written.data))
         pixels = seg.get_pixels_by_source_instance(source_sop_instance_uids=[image])
         findings = views[image].findings
-        assert pixels.shape == (1, ROWS, COLUMNS, len(findings))
+        assert pixels.shape == (1, ROWS, COLUMNS, len(findings) + 1)
+        assert np.array_equal(pixels[0, ..., -1], outline_mask(BREAST.outline_cr, ROWS, COLUMNS))
+        assert seg.get_segment_description(len(findings) + 1).tracking_uid is None
         for number, finding in enumerate(findings, start=1):
             assert np.array_equal(pixels[0, ..., number - 1], outline_mask(finding.mark.outline_cr, ROWS, COLUMNS))
             assert seg.get_segment_description(number).tracking_uid == finding.tracking_uid
@@ -48,17 +50,17 @@ def test_side_orientation_and_grid_are_those_of_the_image() -> None:
     [written] = segmentations(OUTCOMES["mixed"])
     ds = dcmread(BytesIO(written.data))
     assert ds.PatientOrientation == ["A", "R"]
-    [frame] = ds.PerFrameFunctionalGroupsSequence
-    assert frame.DerivationImageSequence[0].SourceImageSequence[0].SpatialLocationsPreserved == "YES"
-    [segment] = ds.SegmentSequence
-    assert segment.AnatomicRegionSequence[0].AnatomicRegionModifierSequence[0].CodeMeaning == "Left"
+    for frame in ds.PerFrameFunctionalGroupsSequence:
+        assert frame.DerivationImageSequence[0].SourceImageSequence[0].SpatialLocationsPreserved == "YES"
+    for segment in ds.SegmentSequence:
+        assert segment.AnatomicRegionSequence[0].AnatomicRegionModifierSequence[0].CodeMeaning == "Left"
 
 
 def test_overlapping_findings_keep_their_own_masks() -> None:
     [written] = segmentations(make_result(marks={"L CC": (MASS, MASS)}))
     ds = dcmread(BytesIO(written.data))
     assert ds.SegmentsOverlap == "YES"
-    assert ds.NumberOfFrames == 2
+    assert ds.NumberOfFrames == 3
 
 
 def test_the_algorithm_is_named_as_in_the_contributing_equipment() -> None:

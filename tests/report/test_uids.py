@@ -9,9 +9,9 @@ import pytest
 from pydicom.uid import UID
 
 from cmmd_node.facts import Form, Model
-from cmmd_node.report import findings_of, new_node_uid
+from cmmd_node.report import new_node_uid
 from cmmd_node.report.uids import derived_uid, model_uid, series_uid
-from tests.report.exams import CLUSTER, MASS, MODEL, VIEWS, make_round
+from tests.report.exams import MODEL, make_round
 
 
 def test_a_derived_uid_is_a_valid_uuid_uid() -> None:
@@ -51,21 +51,3 @@ def test_node_identities_are_drawn_anew() -> None:
 def test_a_changed_model_is_another_device(change: dict[str, str]) -> None:
     assert model_uid(replace(MODEL, **change)) != model_uid(MODEL)
     assert model_uid(Model(name=MODEL.name, version=MODEL.version, digest=MODEL.digest)) == model_uid(MODEL)
-
-
-def test_findings_are_counted_by_kind_and_named_for_people() -> None:
-    findings = findings_of(make_round(), "1.2.3", VIEWS["R CC"], [MASS, CLUSTER, MASS])
-    assert [finding.tracking_id for finding in findings] == [
-        "R CC mass 1",
-        "R CC calcification cluster 1",
-        "R CC mass 2",
-    ]
-    assert len({finding.tracking_uid for finding in findings}) == 3
-    assert findings == findings_of(make_round(), "1.2.3", VIEWS["R CC"], [MASS, CLUSTER, MASS])
-
-
-def test_a_mark_on_another_image_or_in_another_round_is_tracked_apart() -> None:
-    [here] = findings_of(make_round(), "1.2.3", VIEWS["R CC"], [MASS])
-    [there] = findings_of(make_round(), "1.2.4", VIEWS["R CC"], [MASS])
-    [later] = findings_of(make_round(number=2), "1.2.3", VIEWS["R CC"], [MASS])
-    assert len({here.tracking_uid, there.tracking_uid, later.tracking_uid}) == 3

@@ -223,8 +223,6 @@ _ITEMS = {
         "SegmentedPropertyCategoryCodeSequence",
         "SegmentedPropertyTypeCodeSequence",
         "AnatomicRegionSequence",
-        "TrackingID",
-        "TrackingUID",
     ),
     "SegmentationAlgorithmIdentificationSequence": (
         "AlgorithmFamilyCodeSequence",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 
 from pydicom.dataset import Dataset
 
@@ -29,6 +30,7 @@ _GROUP, _LIBRARY_GROUP = ("125007", "DCM"), ("126200", "DCM")
 _TRACKING_UID = ("112040", "DCM")
 _PERCENT = "% UCUM Percent"
 _SHARE = (0.0, 100.0)
+_POSITIVE = (0.0, float("inf"))
 
 # fmt: off
 MEASUREMENT_TEMPLATES = {
@@ -95,6 +97,11 @@ MEASUREMENT_TEMPLATES = {
                 "5c", "", "", "NUM", "111038 DCM Number of calcifications", "1", "U",
                 unit="1 UCUM no units", limits=(1.0, float("inf")), whole=True,
             ),
+            Row("5d", "", "", "NUM", "103339001 SCT Long axis", "1", "U", unit="mm UCUM mm", limits=_POSITIVE),
+            Row(
+                "5e", "", "", "NUM", "42798000 SCT Area", "1", "U",
+                unit="mm2 UCUM square millimeter", limits=_POSITIVE,
+            ),
         )
     ),
 }
@@ -123,10 +130,19 @@ def measurement_faults(root: Node, images: Sequence[Dataset]) -> Iterator[Fault]
             yield from size_faults(node, *sizes.get(uid, (None, None)))
             if uid not in library:
                 yield _fault(node, "the image that it is on is not in the Image Library", "TID 1600 row 4", ours=True)
-    tracking = [str(node.ds.get("UID", "")) for node in nodes if node.name == _TRACKING_UID]
+    tracking = [(uid, image) for group in nodes if group.name == _GROUP for uid, image in _tracked(group)]
     if len(set(tracking)) != len(tracking):
-        yield _fault(root, "two findings have the same tracking UID", "TID 1410 row 3", ours=True)
+        yield _fault(root, "two findings on one image have the same tracking UID", "TID 1410 row 3", ours=True)
     yield from evidence_faults(root)
+
+
+def _tracked(group: Node) -> Iterator[tuple[str, str]]:
+    """Tracking UID and image of one group: the marks of a lesion in CC and MLO share the UID."""
+    uids = [str(child.ds.get("UID", "")) for child in group.children if child.name == _TRACKING_UID]
+    images = [
+        referenced_uid(below) for child in group.children for below in child.children if child.value_type == "SCOORD"
+    ]
+    yield from product(uids, images)
 
 
 def _is_1410(node: Node) -> bool:

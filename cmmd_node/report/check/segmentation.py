@@ -9,10 +9,12 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from cmmd_node.report.check.faults import Fault, code_key
 
+_ABNORMAL = ("49755003", "SCT")
 #: Category and type of what a segment may show (CID 7150, 7151 and the finding codes of CID 6014).
 _PROPERTIES = {
     (("49755003", "SCT"), ("4147007", "SCT")),  # abnormal structure, mass
     (("49755003", "SCT"), ("129769006", "SCT")),  # abnormal structure, calcification cluster
+    (("91723000", "SCT"), ("76752008", "SCT")),  # anatomical structure, breast
 }
 
 
@@ -55,7 +57,12 @@ def _segment_faults(segments: list[Dataset]) -> Iterator[Fault]:
         if (category, kind) not in _PROPERTIES:
             message = f"{category[0]} with type {kind[0]} is nothing that segment {number} may show"
             yield _fault("SegmentedPropertyCategoryCodeSequence", message, ours=True)
-    tracking = [segment.get("TrackingUID") for segment in segments]
+        tracked = [bool(segment.get(keyword)) for keyword in ("TrackingID", "TrackingUID")]
+        if any(tracked) and not all(tracked):
+            yield _fault("TrackingUID", f"segment {number} has one of Tracking ID and UID, both or none are wanted")
+        elif category == _ABNORMAL and not all(tracked):
+            yield _fault("TrackingUID", f"is missing in segment {number}, which shows a lesion", ours=True)
+    tracking = [segment.TrackingUID for segment in segments if "TrackingUID" in segment]
     if len(set(tracking)) != len(tracking):
         yield _fault("TrackingUID", "two segments have the same one", ours=True)
 

@@ -8,7 +8,10 @@ from cmmd_node.report.check.faults import Fault, Node
 from cmmd_node.report.check.tree import is_library_image
 
 _FINDINGS = {("111059", "DCM"), ("111015", "DCM")}  # Single Image Finding, Composite Feature
-_IMPRESSION = ("111034", "DCM")  # Individual Impression/Recommendation
+#: What a lesion is directly below: Individual Impression/Recommendation, Composite Feature.
+_OF_LESIONS = {("111034", "DCM"), ("111015", "DCM")}
+#: Findings about an image as a whole: breast composition, breast geometry, image quality.
+_WHOLE_IMAGE = {("129715009", "SCT"), ("111100", "DCM"), ("111101", "DCM")}
 _TRACKING = ("112040", "DCM")  # Tracking Unique Identifier
 _PERFORMED = {("111022", "DCM"), ("111004", "DCM")}  # Detection, Analysis Performed
 _SUCCESSFUL = {("111063", "DCM"), ("111062", "DCM")}  # Detections, Analyses
@@ -63,8 +66,8 @@ def _unworked_faults(nodes: list[Node]) -> Iterator[Fault]:
 def _tracking_faults(nodes: list[Node]) -> Iterator[Fault]:
     """The template leaves it open, but without it no mask can be told to be that of the finding."""
     for node in nodes:
-        is_lesion = node.name in _FINDINGS and node.parent is not None and node.parent.name == _IMPRESSION
-        if is_lesion and _TRACKING not in {child.name for child in node.children}:
+        is_lesion = node.parent is not None and node.parent.name in _OF_LESIONS and node.value not in _WHOLE_IMAGE
+        if node.name in _FINDINGS and is_lesion and _TRACKING not in {child.name for child in node.children}:
             message = "a finding with no Tracking Unique Identifier"
             yield Fault(rule="TID 4108", path=node.path, message=message, ours=True)
 

@@ -117,9 +117,11 @@ class TemplateCheck:
     ) -> int:
         """Match items from a position with rows in their order; return the position behind the last match."""
         seen = set()
-        for branch in branches:
+        for index, branch in enumerate(branches):
             wanted = branch.row.relation or relation
             count = 0
+            if position < len(nodes) and self._is_for_another(branch, branches[index + 1 :], relation, nodes[position]):
+                continue
             while position < len(nodes) and self._fits(branch, relation, nodes[position]):
                 if branch.row.value_type == INCLUDE:
                     position = self._check_sequence(_COMPILED[branch.included], wanted, nodes, position, parent)
@@ -135,6 +137,16 @@ class TemplateCheck:
         if branches:
             self._check_choice(branches[0].tid, branches, seen, parent)
         return position
+
+    def _is_for_another(self, branch: _Branch, later: Sequence[_Branch], relation: str, node: Node) -> bool:
+        """Tell whether a row that may not be there could only take an item from a later one that may.
+
+        Sizes (TID 1400 to 1402) are included by several rows of TID 4006, each for another value of the finding.
+        """
+        if node.parent is None or _condition_holds(branch.row.only, node.parent):
+            return False
+        allowed = (other for other in later if _condition_holds(other.row.only, node.parent))
+        return any(self._fits(other, relation, node) for other in allowed)
 
     def _check_count(self, branch: _Branch, count: int, parent: Node) -> None:
         row = branch.row
