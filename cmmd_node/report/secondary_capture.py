@@ -24,6 +24,8 @@ from cmmd_node.report.presentation import label
 LEGEND = "RESEARCH USE ONLY - NOT A MEDICAL DEVICE"
 
 _ROWS = 1200
+#: Findings whose tracking UIDs find room in Image Comments (LT, 10240 characters).
+_TRACKED = 75
 _YELLOW, _WHITE, _DARK = (255, 255, 0), (255, 255, 255), (40, 40, 40)
 
 
@@ -63,6 +65,8 @@ def secondary_capture(
         ds.ImageLaterality = view.laterality.value
     ds.BurnedInAnnotation = "NO"  # marks and a legend, nothing that names the patient (PS3.3 C.7.6.1)
     ds.DerivationDescription = NOTICE
+    # the only place that a picture has for what the other forms say in codes
+    ds.ImageComments = "; ".join(f"{one.tracking_id}: {one.tracking_uid}" for one in findings[:_TRACKED])
     source = Dataset()
     source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
     source.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]

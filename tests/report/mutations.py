@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from cmmd_node.facts import Form
+from cmmd_node.facts import BreastComposition, Form, QualityFinding
 from cmmd_node.report import write_results
 from tests.report.exams import CLUSTER, MASS, code_item, make_header, make_result, make_round
 
 #: Rows that may be absent by the standard and in our objects: taking one away is no fault.
-OPTIONAL = {"111002", "111012", "111038", "111041", "111047", "112039"}
+OPTIONAL = {"111002", "111012", "111038", "111041", "111047", "112039", "103339001", "42798000"}
 #: Rows that may be there several times: one more or less is no fault.
-REPEATED = {"111022", "111034"}
+REPEATED = {"111022", "111004", "111034", "111052"}
+#: Rows of which one more is no fault: parameters, features, findings, images, sizes.
+SEVERAL = {"111002", "111015", "111059", "IMAGE", "103339001", "42798000"}
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,21 @@ class Mutation:
 
 
 def valid_report() -> bytes:
-    """The CAD SR of one image with a cluster and a mass."""
-    result = make_result(marks={"L CC": (CLUSTER, MASS)})
-    written = write_results(replace(result, views=result.views[:1]), exam(), make_round())
+    """The CAD SR of two images with a cluster and a mass that is seen in both."""
+    result = make_result(
+        names=["L CC", "L MLO"],
+        marks={"L CC": (CLUSTER, MASS), "L MLO": (MASS,)},
+        pairs=[(("L CC", 1), ("L MLO", 0))],
+        composition=BreastComposition.SCATTERED,
+        quality=(QualityFinding.MOTION_BLUR,),
+    )
+    written = write_results(result, exam(), make_round())
     [found] = [found for found in written if found.form is Form.CAD_SR]
     return found.data
 
 
 def exam() -> list[Dataset]:
-    return [make_header("L CC")]
+    return [make_header("L CC"), make_header("L MLO")]
 
 
 def mutations(ds: Dataset) -> Iterator[Mutation]:
@@ -182,14 +190,17 @@ def _is_percent(_place: Place, item: Dataset) -> bool:
 
 
 def _may_go(place: Place, _item: Dataset) -> bool:
-    of_list = place.names[-1] == "reference" and place.names[-2] == "111022"
-    return bool(place.path) and place.names[-1] not in OPTIONAL | REPEATED and not of_list
+    of_cluster = place.names[-2:] == ("111059", "111059")
+    return bool(place.path) and place.names[-1] not in OPTIONAL | REPEATED and not of_cluster and not _is_listed(place)
 
 
 def _is_single(place: Place, item: Dataset) -> bool:
-    of_list = place.names[-1] == "reference" and place.names[-2] == "111022"
-    # an algorithm has several parameters, an impression several findings, a library several images
-    return bool(place.path) and place.names[-1] not in REPEATED | {"111002", "111059", "IMAGE"} and not of_list
+    return bool(place.path) and place.names[-1] not in REPEATED | SEVERAL and not _is_listed(place)
+
+
+def _is_listed(place: Place) -> bool:
+    """One image of several that an algorithm was run on, or what a finding was inferred from, which may be open."""
+    return place.names[-1] == "reference" and place.names[-2] in {"111022", "111004", "111059"}
 
 
 def _has_a_place(place: Place, _item: Dataset) -> bool:

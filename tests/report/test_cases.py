@@ -84,7 +84,7 @@ def test_readers_find_the_same_findings_in_every_form(name: str, files: dict[str
     assert dict(sorted(read_by_dcmtk(report))) == dict(sorted(expected_centers(result)))
     assert sorted(read_masks(of_case[Form.SEG])) == tracked
     assert sorted(read_drawings(of_case[Form.GSPS])) == tracked
-    assert len(of_case[Form.SC]) == sum(bool(view.findings) for view in result.views)
+    assert sorted(read_comments(of_case[Form.SC])) == tracked
     for measured in of_case[Form.TID1500] if tracked else ():  # highdicom takes no report without findings
         assert sorted(read_by_highdicom(measured)) == tracked
     assert len(of_case[Form.TID1500]) == any(view.status is ViewStatus.ANALYSED for view in result.views)
@@ -136,6 +136,11 @@ def read_drawings(paths: list[Path]) -> Iterator[str]:
             yield from (drawn.TrackingUID for drawn in annotation.GraphicObjectSequence)
 
 
+def read_comments(paths: list[Path]) -> Iterator[str]:
+    for path in paths:
+        yield from (line.split(": ")[1] for line in dcmread(path).ImageComments.split("; "))
+
+
 def read_by_highdicom(path: Path) -> Iterator[str]:
     with warnings.catch_warnings(action="ignore"):  # it knows fewer templates than there are
         report = srread(path)
@@ -150,5 +155,14 @@ def test_one_lesion_is_tracked_once_in_all_forms_and_both_views(files: dict[str,
     assert isinstance(lesion[0], Finding)
     assert len(lesion) == 2
     of_case = files["a mass in two views"]
-    for read, form in ((read_masks, Form.SEG), (read_drawings, Form.GSPS)):
+    readers = {
+        Form.SEG: read_masks,
+        Form.GSPS: read_drawings,
+        Form.SC: read_comments,
+        Form.TID1500: lambda paths: read_by_highdicom(*paths),
+    }
+    for form, read in readers.items():
         assert list(read(of_case[form])) == 2 * [lesion[0].tracking_uid]
+    report = dcmread(*of_case[Form.CAD_SR])
+    uids = [str(element.value) for element in report.iterall() if element.keyword == "UID"]
+    assert uids == 3 * [lesion[0].tracking_uid]  # of the feature and of both marks

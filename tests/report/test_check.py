@@ -317,6 +317,7 @@ OPTIONAL = {
     "PurposeOfReferenceCodeSequence",
     "GraphicLayerDescription",
     "DerivationDescription",
+    "ImageComments",
     "ImageLaterality",
     "GraphicLayerRecommendedDisplayCIELabValue",
 }

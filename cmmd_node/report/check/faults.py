@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from pydicom.dataset import Dataset
 
@@ -30,9 +31,9 @@ class Fault:
 CodeKey = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Node:
-    """A content item in its place."""
+    """A content item in its place; what it says of itself is read once, since every row asks for it."""
 
     ds: Dataset
     position: tuple[int, ...]
@@ -57,15 +58,15 @@ class Node:
     def path(self) -> str:
         return ".".join(map(str, self.position))
 
-    @property
+    @cached_property
     def relation(self) -> str:
         return str(self.ds.get("RelationshipType", ""))
 
-    @property
+    @cached_property
     def value_type(self) -> str:
         return str(self.ds.get("ValueType", ""))
 
-    @property
+    @cached_property
     def target(self) -> tuple[int, ...] | None:
         """Position that a by-reference item points at, None for an item by value."""
         identifier = self.ds.get("ReferencedContentItemIdentifier")
@@ -73,12 +74,12 @@ class Node:
             return None
         return (identifier,) if isinstance(identifier, int) else tuple(identifier)
 
-    @property
+    @cached_property
     def name(self) -> CodeKey:
         """The concept name, ("", "") when it has none."""
         return code_key(self.ds, "ConceptNameCodeSequence")
 
-    @property
+    @cached_property
     def value(self) -> CodeKey:
         """The value of a CODE item, ("", "") when it is none."""
         return code_key(self.ds, "ConceptCodeSequence")

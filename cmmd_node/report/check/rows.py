@@ -503,7 +503,7 @@ TEMPLATES = {
     # Linear Measurements
     "1400": Template(
         rows=(
-            Row("1", "", "", "NUM", "CID 7470", "1", "M", unit="CID 7460"),
+            Row("1", "", "", "NUM", "CID 7470", "1", "M", unit="CID 7460", limits=(0.0, float("inf"))),
             Row("2", ">", _INFERRED, "SCOORD", "121055 DCM Path", "1", "UC", graphic=_OUTLINES),
             Row("image of 2", ">>", _BY_REFERENCE, "IMAGE", "", "1", "M"),
             Row("5", ">", _INFERRED, "SCOORD", "121230 DCM Path Vertex", "2-n", "UC", graphic="POINT"),
