@@ -9,6 +9,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import (
     UID,
+    Comprehensive3DSRStorage,
     DeflatedExplicitVRLittleEndian,
     MammographyCADSRStorage,
     SecondaryCaptureImageStorage,
@@ -31,13 +32,9 @@ from tests.test_project import ROOT
 STATEMENT = statement()
 ROUND = make_round(
     number=2,
-    predecessors=(
-        Reference(
-            study_instance_uid=STUDY,
-            series_instance_uid="1.2.3",
-            sop_class_uid=MammographyCADSRStorage,
-            sop_instance_uid="1.2.3.4",
-        ),
+    predecessors=tuple(
+        Reference(study_instance_uid=STUDY, series_instance_uid="1.2.3", sop_class_uid=uid, sop_instance_uid="1.2.3.4")
+        for uid in (MammographyCADSRStorage, Comprehensive3DSRStorage)
     ),
 )
 OBJECTS = [

@@ -191,7 +191,7 @@ OUTCOMES = {
         marks={"R CC": (MASS, CLUSTER), "R MLO": (CLUSTER, MASS), "L CC": (MASS,)},
         pairs=[(("R CC", 0), ("R MLO", 1)), (("R CC", 1), ("R MLO", 0))],
         composition=BreastComposition.SCATTERED,
-        quality=(QualityFinding.POSITIONING, QualityFinding.MOTION_BLUR),
+        quality=tuple(QualityFinding),
     ),
     "no-findings": make_result(),
     "not-analysed": make_result(not_analysed=dict.fromkeys(VIEWS, "a spot view is not taken")),

