@@ -98,6 +98,6 @@ def test_a_bundle_that_changed_under_a_running_node_speaks_for_nobody(tmp_path: 
     seal(bundle, golden_view())
     path = image(tmp_path)
     job = replace(job_of(path, dcmread(path)), bundle=str(bundle), digest="0" * 64)
-    found = analyse_image(job)
-    assert found.status is ViewStatus.FAILED
-    assert "its bundle has changed" in str(found.reason)
+    view = analyse_image(job).view
+    assert view.status is ViewStatus.FAILED
+    assert "its bundle has changed" in str(view.reason)

@@ -60,24 +60,28 @@ def below(lines: list[str], heading: str) -> list[str]:
 def test_marks_stand_with_their_breast_and_view() -> None:
     lines = reading(WRITTEN["findings"][0])
     assert lines[0] == "Mammography CAD SR of 2026-11-22 17:00:03"
-    assert "  model: builtin 1.0" in lines
+    assert "  model: builtin 1.0, geometry 1.0" in lines
     assert "  summary: All algorithms succeeded; with findings" in lines
     left, right = below(lines, "left breast"), below(lines, "right breast")
     assert left[0] == f"L CC (image {sop_instance_uid('L CC')})"
     (mass,) = below(lines, "L CC (image")
     assert mass.startswith(
-        "Mammography breast density, at column 20.5, row 30.5, suspicion 87.5 %, Probability of cancer 61 % "
-        "[L CC mass 1 2.25."
+        "Mammography breast density, at column 20.5, row 30.5, suspicion 87.5 %, Probability of cancer 61 %, "
+        "Long axis 1.6 mm, Area 1.2 mm2 [L mass 1 2.25."
     )
     assert below(lines, "L MLO (image") == ["no marks"]
     assert below(lines, "R CC (image") == ["no marks"]
-    cluster, _ = below(lines, "R MLO (image")
+    _, cluster, *calcifications = below(lines, "R MLO (image")
     assert cluster.startswith(
-        "Calcification Cluster, at column 30.5, row 40.5, suspicion 33.33 %, Number of calcifications 3 "
-        "[R MLO calcification cluster 1 2.25."
+        "Calcification Cluster, at column 30.5, row 40.5, suspicion 33.33 %, Number of calcifications 3, "
+        "Long axis 0.7 mm, Area 0.1 mm2 [R calcification cluster 1 2.25."
     )
+    assert calcifications == [
+        f"Individual Calcification, at column {column}, row {row}"
+        for column, row in ((29.5, 39.5), (31.5, 40.5), (32.5, 42.5))
+    ]
     assert len(left) == 4
-    assert len(right) == 5
+    assert len(right) == 8
 
 
 def test_what_was_not_analysed_is_not_called_clear() -> None:
@@ -94,10 +98,14 @@ def test_segments_have_the_area_and_the_identity_of_their_mark() -> None:
     lines = reading(WRITTEN["findings"][1])
     (segment,) = [line for line in lines if "segment 1" in line]
     area = int(outline_mask(MASS.outline_cr, ROWS, COLUMNS).sum())
-    assert segment.startswith(f"  segment 1 L CC mass 1: Mass, left breast, area {area} pixels, by builtin 1.0 [")
+    assert segment.startswith(f"  segment 1 L mass 1: Mass, left breast, area {area} pixels, by builtin 1.0 [")
     (mark,) = below(reading(WRITTEN["findings"][0]), "L CC (image")
     assert segment.partition("[")[2] == mark.partition("[")[2]
-    assert len([line for line in reading(WRITTEN["findings"][2]) if "segment" in line]) == 2
+    assert [line.split()[2:4] for line in reading(WRITTEN["findings"][2]) if "segment" in line] == [
+        ["R", "mass"],
+        ["R", "calcification"],
+        ["R", "breast:"],
+    ]
 
 
 def test_the_patient_is_not_named() -> None:
@@ -111,7 +119,7 @@ def test_a_presentation_state_says_what_it_draws_where() -> None:
     assert lines[0] == "Grayscale Softcopy Presentation State of 2026-11-22 17:00:03"
     assert "  CAD_FINDINGS: Research use only, not a medical device" in lines
     (mass,) = below(lines, f"image {sop_instance_uid('L CC')}")
-    assert mass.startswith("mass, suspicion 88 %, columns 15.0 to 27.5, rows 24.2 to 37.0 [L CC mass 1 2.25.")
+    assert mass.startswith("mass, suspicion 88 %, columns 15.0 to 27.5, rows 24.2 to 37.0 [L mass 1 2.25.")
 
 
 def test_a_measurement_report_stands_by_breast_and_image() -> None:
@@ -120,7 +128,8 @@ def test_a_measurement_report_stands_by_breast_and_image() -> None:
     assert "  model: builtin 1.0" in lines
     assert below(lines, "left breast")[0] == f"image {sop_instance_uid('L CC')}"
     assert below(below_raw(lines, "left breast"), "image")[0].startswith(
-        "Mass, columns 15.0 to 27.5, rows 24.2 to 37.0, suspicion 87.5 %, Probability of cancer 61 % [L CC mass 1 2.25."
+        "Mass, columns 15.0 to 27.5, rows 24.2 to 37.0, suspicion 87.5 %, Probability of cancer 61 %, "
+        "Long axis 1.6 mm, Area 1.2 mm2 [L mass 1 2.25."
     )
     assert len(below(lines, "right breast")) == 3
     assert f"  image {sop_instance_uid('L MLO')}: no measurements" in lines
@@ -133,7 +142,7 @@ def test_a_picture_says_of_what() -> None:
 
 
 def test_the_same_mark_has_the_same_identity_in_every_form() -> None:
-    told = [re.findall(r"\[(L CC mass 1 2\.25\.\d+)\]", " ".join(reading(ds))) for ds in EVERY_FORM]
+    told = [re.findall(r"\[(L mass 1 2\.25\.\d+)\]", " ".join(reading(ds))) for ds in EVERY_FORM]
     assert len({identity for found in told for identity in found}) == 1
     assert sum(map(bool, told)) == 4
 
