@@ -10,6 +10,8 @@
     |   |-- OutOfResources      no space, I/O error, index unavailable: the peer should try again
     |   |-- WrongSOPClass       SOP Classes of context, command and data set disagree
     |   |-- UnsupportedSOPClass a SOP Class that the node does not take
+    |   |-- UnsupportedTransferSyntax   an encoding that the node does not take
+    |   |-- WrongStudy          an instance of another study than the one that it was stored into
     |   |-- MalformedUID        a UID that is not one (PS3.5 9.1)
     |   |-- UnreadableInstance  empty, cut short or not parsable
     |   |   |-- MissingUID      no study, series or instance UID
@@ -17,6 +19,7 @@
     |   |   |-- Truncated       fewer bytes than its own lengths promise
     |   |   `-- TooComplex      nested too deep or too many elements
     |   `-- InstanceCollision   other bytes under a SOP Instance UID that is already kept
+    |-- MalformedRequest        an HTTP request that makes no sense as it is
     |-- NotAnalysed             an image that the CAD does not take, with the reason as a sentence
     |-- ModelFault              a model's answer that is none: NaN, out of range, wrong shape, crash
     |-- InvalidResult           an object of ours that the template check refuses; it is not sent
@@ -59,6 +62,14 @@ class UnsupportedSOPClass(RefusedInstance):
     """The SOP Class is not one that the node takes."""
 
 
+class UnsupportedTransferSyntax(RefusedInstance):
+    """The transfer syntax is not one that the node takes."""
+
+
+class WrongStudy(RefusedInstance):
+    """The instance belongs to another study than the one that it was stored into."""
+
+
 class MalformedUID(RefusedInstance):
     """A UID does not follow PS3.5 9.1."""
 
@@ -85,6 +96,10 @@ class TooComplex(UnreadableInstance):
 
 class InstanceCollision(RefusedInstance):
     """The SOP Instance UID is already kept with other bytes."""
+
+
+class MalformedRequest(NodeError):
+    """An HTTP request makes no sense; the message says why and is the answer."""
 
 
 class NotAnalysed(NodeError):

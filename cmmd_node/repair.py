@@ -40,7 +40,7 @@ def reindex(settings: Settings, *, tell: Callable[[str], None]) -> dict[str, Any
         The node runs, or the index cannot be opened.
     """
     data_dir = settings.node.data_dir
-    held = [lock(data_dir, f"{role}-0") for role in ("receive", "work")]
+    held = [lock(data_dir, f"{role}-0") for role in ("receive", "work", "web")]
     set_aside = None if settings.node.database_url else _set_damaged_index_aside(data_dir)
     index = open_index(settings)
     inbox = Inbox(settings, index, index.client())

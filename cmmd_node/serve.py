@@ -79,7 +79,7 @@ def supervise(settings: Settings, config: Path | None, roles: tuple[str, ...]) -
     stop = _stop_on_signals()
     index = open_index(settings)
     if "receive" in roles and settings.receive.processes > 1:
-        Inbox(settings, index, index.client(), number=0).adopt()
+        Inbox(settings, index, index.client()).adopt()
     index.close()
     children = [
         _Child(role, number, config)
@@ -100,7 +100,7 @@ def supervise(settings: Settings, config: Path | None, roles: tuple[str, ...]) -
 
 
 def _receive(settings: Settings, index: Index, number: int, stop: threading.Event) -> None:
-    inbox = Inbox(settings, index, index.client(), number=number)
+    inbox = Inbox(settings, index, index.client(), name=str(number))
     inbox.sweep()
     if settings.receive.processes == 1:
         inbox.adopt()

@@ -18,6 +18,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SecretStr,
     StringConstraints,
     ValidationError,
     field_validator,
@@ -33,6 +34,8 @@ from cmmd_node.facts import USUAL_FORMS, Analysis, Codes, Form
 
 CONFIG_VARIABLE = "CMMD_NODE_CONFIG"
 _PREFIX, _DELIMITER = "CMMD_NODE_", "__"
+#: Keys whose values no message repeats.
+_SECRETS = frozenset({"token", "password"})
 
 
 def _ae_title(value: str) -> str:
@@ -64,6 +67,11 @@ Megabytes = Annotated[int, Field(ge=1)]
 #: The AE title under which ``check`` and the health page talk to their own node, from loopback only.
 CHECK_AE_TITLE = "CMMD_NODE_CHECK"
 CHECK_PEER = "self-check"
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches what listens there."""
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 class _Section(BaseModel):
@@ -125,10 +133,38 @@ class TLSSettings(_Section):
 
 
 class WebSettings(_Section):
-    """The pages for people and machines."""
+    """HTTP: health, metrics and DICOMweb; where it listens, whom it lets in, its limits."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    token: SecretStr = SecretStr("")
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    connections: Annotated[int, Field(ge=1, le=1000)] = 100
+    header_seconds: Seconds = 20
+    idle_seconds: Seconds = 60
+    request_seconds: Seconds = 3600
+    request_limit_mb: Megabytes = 20480
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether DICOMweb wants a token, or a user and password."""
+        return bool(self.token.get_secret_value() or self.user)
+
+    @model_validator(mode="after")
+    def _guarded(self) -> WebSettings:
+        if bool(self.user) != bool(self.password.get_secret_value()):
+            raise ValueError("user and password are wanted together")
+        if ":" in self.user or not (self.user + self.password.get_secret_value()).isprintable():
+            raise ValueError("user has a colon, or user or password a control character; neither can be sent")
+        if not re.fullmatch(r"[A-Za-z0-9._~+/-]*=*", self.token.get_secret_value()):
+            raise ValueError("token has characters that a bearer token cannot have (RFC 6750 2.1)")
+        if not self.asks_who and not _is_loopback(self.host):
+            raise ValueError(
+                f"host is {self.host}, which other machines reach, and anybody there could read and store images over "
+                "DICOMweb; set token, or user and password, or leave host on 127.0.0.1"
+            )
+        return self
 
 
 class SettleSettings(_Section):
@@ -292,13 +328,21 @@ class Settings(BaseSettings):
     @property
     def openness(self) -> str | None:
         """What the administrator should know who lets other machines in without TLS; None when nobody does."""
-        if self.tls.certificate is not None or self.receive.host in {"localhost", "::1"}:
-            return None
-        if self.receive.host.startswith("127."):
+        if self.tls.certificate is not None or _is_loopback(self.receive.host):
             return None
         return (
             f"{self.receive.host}:{self.receive.port} takes associations without TLS: images cross the network in "
             "clear text, and AE titles and hosts are all that tells peers apart; tls.certificate would change that"
+        )
+
+    @property
+    def http_openness(self) -> str | None:
+        """The same of HTTP, which has no TLS; None when only this machine reaches it."""
+        if _is_loopback(self.web.host):
+            return None
+        return (
+            f"{self.web.host}:{self.web.port} speaks HTTP without TLS: images and credentials cross the network in "
+            "clear text; a proxy with TLS in front, and web.host on loopback, would change that"
         )
 
     @property
@@ -377,7 +421,7 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "tuple_type":
         return f"configuration: {key}: a list is wanted; in the file, a table under [[{key}]] for each entry"
     message = re.sub(r"^(Value error|Input), ?", "", first["msg"])
-    if first["type"] != "value_error" and not isinstance(first.get("input"), dict):
+    if first["type"] != "value_error" and not isinstance(first.get("input"), dict) and not _SECRETS & set(where):
         message = f"{message}, not {first['input']!r}"
     return f"configuration: {key}: {message}" if key else f"configuration: {message}"
 

@@ -77,7 +77,8 @@ def test_script_can_be_run(path: str) -> None:
     subprocess.run(["bash", "-n", ROOT / path], check=True)
 
 
-def test_compose_file_holds_settings_that_can_be_used(tmp_path: Path) -> None:
+def test_compose_file_holds_settings_that_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CMMD_NODE_WEB__TOKEN", "what-the-administrator-chose")
     compose = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
     block = re.search(r"cmmd-node\.toml:\n {4}content: \|\n((?: {6}.*\n|\n)+)", compose)
     assert block

@@ -18,8 +18,8 @@ FLOORS = (
     {"cmmd_node", "errors", "facts", "files", "settings", "tls"},
     {"index"},
     {"receive", "retrieve", "assemble", "cad", "report", "deliver", "phantom"},  # the steps
-    {"cmmd", "route"},  # what is made of steps: the collection's reader, the route of a study
-    {"analyze", "conformance", "demo", "dicomweb", "train", "web"},  # for files, people, models and machines
+    {"cmmd", "dicomweb", "route"},  # what is made of steps: the collection's reader, the origin server, the route
+    {"analyze", "conformance", "demo", "train", "web"},  # for files, people, models and machines
     {"serve"},
     {"repair"},
     {"cli"},
@@ -56,6 +56,7 @@ PUBLIC = {
         "send",
         "verdict_of",
     },
+    "dicomweb": {"make_dicomweb"},
     "index": {"Index", "now_ms", "open_index"},
     "phantom": {"Exam", "PhantomView", "Truth", "make_exam", "to_datasets"},
     "report": {"Place", "ResultObject", "new_node_uid", "with_findings", "write_results"},

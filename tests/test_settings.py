@@ -124,6 +124,22 @@ def test_password_is_masked(tmp_path: Path) -> None:
     assert "node:***@db.example/cmmd_node" in shown
 
 
+def test_secrets_of_dicomweb_are_masked(tmp_path: Path) -> None:
+    loaded = load_settings(written(tmp_path, f"[web]\ntoken = '{PASSWORD}'\nuser = 'u'\npassword = '{PASSWORD}'\n"))
+    assert PASSWORD not in json.dumps(loaded.masked()) + repr(loaded)
+    assert loaded.web.token.get_secret_value() == PASSWORD
+
+
+@pytest.mark.fault("J140")
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "node.example"])
+def test_other_machines_reach_dicomweb_with_credentials_only(tmp_path: Path, host: str) -> None:
+    text = f"[web]\nhost = '{host}'\n"
+    with pytest.raises(SettingsError, match="other machines reach"):
+        load_settings(written(tmp_path, text))
+    assert load_settings(written(tmp_path, text + "token = 'a'")).web.host == host
+    assert load_settings(written(tmp_path, text + "user = 'a'\npassword = 'b'")).web.host == host
+
+
 PEER = "[[peer]]\nname = 'pacs'\nae_title = 'PACS'\nhost = 'pacs.example'\nport = 104\n"
 
 #: What is wrong, and what the sentence must name.
@@ -143,6 +159,10 @@ WRONG = {
     "port 0": ("[receive]\nport = 0", ["receive.port"]),
     "port too high": ("[web]\nport = 65536", ["web.port"]),
     "port that is no number": ("[web]\nport = 'http'", ["web.port", "http"]),
+    "user without password": ("[web]\nuser = 'u'", ["web", "user and password"]),
+    "user with a colon": (f"[web]\nuser = 'u:v'\npassword = '{PASSWORD}'", ["web", "colon"]),
+    "token that cannot be sent": (f"[web]\ntoken = '{PASSWORD} 1'", ["web", "bearer token"]),
+    "token that is no text": ("[web]\ntoken = [4711]", ["web.token"]),
     "equal ports": ("[web]\nport = 11112", ["web.port", "receive.port", "11112"]),
     "word that is none of the choices": ("[receive]\naccept = 'all'", ["receive.accept", "known", "all"]),
     "no processes": ("[receive]\nprocesses = 0", ["receive.processes"]),

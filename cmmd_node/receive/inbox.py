@@ -1,9 +1,9 @@
 """The inbox: received SOP Instances on disk, exactly as their senders encoded them.
 
-C-STORE (and everything else that brings instances in) writes here. A spool file becomes an object in this order: its
-bytes are synced, it is renamed, its directory is synced, one transaction commits its row with the durable work that
-follows from it; only then is it promised to the sender. A crash between any two of these leaves something that
-`sweep` and `adopt` clear up, never something that was promised and is gone.
+C-STORE, STOW-RS and everything else that brings instances in write here, each process with a spool of its own. A spool
+file becomes an object in this order: its bytes are synced, it is renamed, its directory is synced, one transaction
+commits its row with the durable work that follows from it; only then is it promised to the sender. A crash between any
+two of these leaves something that `sweep` and `adopt` clear up, never something that was promised and is gone.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from cmmd_node.errors import (
     StartRefused,
     UIDMismatch,
     WrongSOPClass,
+    WrongStudy,
 )
 from cmmd_node.index import Index
 from cmmd_node.index.intake import (
@@ -87,6 +88,8 @@ class Spool:
         self.sop_instance_uid = sop_instance_uid
         self.transfer_syntax_uid = transfer_syntax_uid
         self.problem: RefusedInstance | None = None
+        self.identity: Identity | None = None
+        """Whose object it is, once `Inbox.keep` has read it."""
         self.size_bytes = 0
         self.data_set_start = 0
         self._limit = limit
@@ -177,11 +180,17 @@ class Spool:
 
 
 class Inbox:
-    """Spool and store of one receiver; safe to use from many threads, and beside other receivers on one data_dir."""
+    """Spool and store of one process; safe to use from many threads, and beside those of others on one data_dir.
 
-    def __init__(self, settings: Settings, index: Index, client: DBOSClient, *, number: int = 0) -> None:
+    Parameters
+    ----------
+    name
+        Of its spool, which no other process may have: the number of a receiver, or the role of another process.
+    """
+
+    def __init__(self, settings: Settings, index: Index, client: DBOSClient, *, name: str = "0") -> None:
         self._root = settings.node.data_dir.absolute()
-        self._spool = self._root / "spool" / str(number)
+        self._spool = self._root / "spool" / name
         self._index = index
         self._client = client
         self._limit = settings.receive.object_limit_mb * 1_000_000
@@ -191,8 +200,8 @@ class Inbox:
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         for shard in _SHARDS:
             (self._root / "objects" / shard).mkdir(mode=0o750, exist_ok=True)
-        for name in ("objects", "."):
-            _sync_directory(self._root / name)
+        for directory in (self._root / "objects", self._root):
+            _sync_directory(directory)
 
     def refusal(self) -> str | None:
         """Why nothing can be taken now, None when something can: space beyond the reserve, and a disk that syncs."""
@@ -228,8 +237,13 @@ class Inbox:
             limit=self._limit,
         )
 
-    def keep(self, spool: Spool) -> Kept:
+    def keep(self, spool: Spool, *, study_instance_uid: str | None = None) -> Kept:
         """Make the object durable and indexed, with the work that follows from it; then it may be promised.
+
+        Parameters
+        ----------
+        study_instance_uid
+            The only study that the object may be of; None: any.
 
         Raises
         ------
@@ -237,7 +251,7 @@ class Inbox:
             One of its subclasses says why; nothing is indexed, and the spool file is gone.
         """
         try:
-            return self._keep(spool)
+            return self._keep(spool, self._identify(spool, study_instance_uid))
         finally:
             spool.discard()
 
@@ -251,7 +265,8 @@ class Inbox:
         """Index final files that have no row, while no receiver runs.
 
         They are complete, since they were synced before they got their names; their senders never got an answer. What
-        cannot be read is put aside.
+        cannot be read is put aside. Other processes may be keeping objects meanwhile: of such an object, the row that
+        is committed first counts, and its file stays.
 
         Raises
         ------
@@ -287,28 +302,45 @@ class Inbox:
         try:
             found = Spool.reopen(path, self._spool / secrets.token_hex(16))
             self.keep(found)
+            if self._is_indexed(found.sop_instance_uid, path):
+                return True
+        except FileNotFoundError:
+            return False  # whoever was keeping it took it back
         except OutOfResources:
             raise
         except (RefusedInstance, InvalidDicomError, AttributeError, ValueError) as error:
             os.rename(path, self._root / "quarantine" / path.name)  # noqa: PTH104 - the random name cannot be taken
             logger.warning("put aside %s, which the index does not know: %s", path.name, type(error).__name__)
             return False
-        path.unlink()
+        path.unlink(missing_ok=True)
         logger.info("indexed an object that had no row: %s", found.sop_instance_uid)
         return True
 
-    def _keep(self, spool: Spool) -> Kept:
+    def _is_indexed(self, sop_instance_uid: str, path: Path) -> bool:
+        """Whether the instance's row has this very file: its own process has committed it since we looked."""
+        with self._index.read() as connection:
+            row = kept_instance(connection, sop_instance_uid)
+        return row is not None and self._root / row.path == path
+
+    def _identify(self, spool: Spool, study_instance_uid: str | None) -> Identity:
+        """Whose object this is, once it has been held against what its sender announced."""
         if spool.problem is not None:
             raise spool.problem
         spool.begin_sync()
         with spool.mapped() as data:
             identity = read_identity(data, spool.data_set_start, spool.transfer_syntax_uid)
         if identity.sop_class_uid != spool.sop_class_uid:
-            raise WrongSOPClass("the data set has another SOP Class than the command")
+            raise WrongSOPClass("the data set has another SOP Class than was announced")
         if identity.sop_instance_uid != spool.sop_instance_uid:
-            raise UIDMismatch("the data set has another SOP Instance UID than the command")
+            raise UIDMismatch("the data set has another SOP Instance UID than was announced")
+        if study_instance_uid not in (None, identity.study_instance_uid):
+            raise WrongStudy("the instance belongs to another study than the one it is stored into")
         if identity.trailing_bytes:
             logger.warning("%s: %d bytes after the last element", spool.sop_instance_uid, identity.trailing_bytes)
+        spool.identity = identity
+        return identity
+
+    def _keep(self, spool: Spool, identity: Identity) -> Kept:
         try:
             with self._index.read() as connection:
                 before = kept_instance(connection, spool.sop_instance_uid)
@@ -355,7 +387,10 @@ class Inbox:
         """The same SOP Instance UID was committed by another association since we looked."""
         with self._index.read() as connection:
             twin = kept_instance(connection, spool.sop_instance_uid)
-        os.rename(final, spool.path)  # noqa: PTH104 - back to the spool, to be compared like any repeat
+        try:
+            os.rename(final, spool.path)  # noqa: PTH104 - back to the spool, to be compared like any repeat
+        except FileNotFoundError:
+            logger.info("%s: a receiver that was starting has taken the file over", spool.sop_instance_uid)
         if twin is None:
             raise OutOfResources("the index refused the object's row")
         return self._compare(twin, spool)

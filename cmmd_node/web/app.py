@@ -1,7 +1,8 @@
-"""The HTTP application: ``/healthz`` for watchdogs, ``/metrics`` for Prometheus, nothing else."""
+"""The HTTP application: ``/healthz`` for watchdogs, ``/metrics`` for Prometheus, ``/dicom-web``, nothing else."""
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 
@@ -9,20 +10,28 @@ import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from cmmd_node.dicomweb import make_dicomweb
 from cmmd_node.errors import StartRefused
 from cmmd_node.index import Index
+from cmmd_node.receive.inbox import Inbox
 from cmmd_node.settings import Settings
 from cmmd_node.tls import check_certificate
+from cmmd_node.web.connection import limited
 from cmmd_node.web.health import check_health, warnings
 from cmmd_node.web.metrics import IndexCollector
 
+logger = logging.getLogger(__name__)
+
 
 def make_app(settings: Settings, index: Index) -> FastAPI:
-    """The application for one node; it reads the index and changes nothing."""
+    """The application for one node, with a spool of its own for what comes in by DICOMweb."""
     app = FastAPI(title="cmmd-node", docs_url=None, redoc_url=None, openapi_url=None)
     certificate_ends = check_certificate(settings)
     registry = CollectorRegistry()
     registry.register(IndexCollector(settings, index))
+    inbox = Inbox(settings, index, index.client(), name="web")
+    inbox.sweep()
+    app.mount("/dicom-web", make_dicomweb(settings, inbox))
 
     @app.get("/healthz")
     def healthz(response: Response) -> dict[str, object]:
@@ -56,9 +65,19 @@ def serve_http(settings: Settings, index: Index, stop: threading.Event, *, stop_
     except OSError as error:
         where = f"{settings.web.host}:{settings.web.port}"
         raise StartRefused(f"cannot listen on {where}: {error.strerror}") from error
-    server = uvicorn.Server(
-        uvicorn.Config(make_app(settings, index), log_config=None, access_log=False, server_header=False)
+    web = settings.web
+    config = uvicorn.Config(
+        make_app(settings, index),
+        http=limited(header_seconds=web.header_seconds, stall_seconds=web.idle_seconds),
+        limit_concurrency=web.connections,
+        timeout_graceful_shutdown=max(1, int(stop_seconds)),
+        log_config=None,
+        access_log=False,
+        server_header=False,
     )
+    if settings.http_openness is not None:
+        logger.warning("%s", settings.http_openness)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     stop.wait()

@@ -53,7 +53,7 @@ def warnings(settings: Settings, certificate_ends: datetime | None) -> list[str]
     certificate_ends
         Of the certificate that the node was started with; None without one.
     """
-    found = [] if settings.openness is None else [settings.openness]
+    found = [one for one in (settings.openness, settings.http_openness) if one is not None]
     if certificate_ends is not None and certificate_ends - datetime.now(UTC) < _CERTIFICATE_NOTICE:
         found.append(f"tls.certificate ends on {certificate_ends:%Y-%m-%d}; renew it and restart the node")
     return found

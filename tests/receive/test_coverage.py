@@ -1,7 +1,7 @@
 """Every fault of the project's list that concerns receiving has a test, or is here with the reason why it has none.
 
-Rows are those of the reliability list: A network and upper layer, B DIMSE, C data sets, E disk and database. A test
-says with ``@pytest.mark.fault`` which it covers.
+Rows are those of the reliability list: A network and upper layer, B DIMSE, C data sets, E disk and database, H the
+DICOMweb server. A test says with ``@pytest.mark.fault`` which it covers.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ ROWS = (
     | {f"B{number}" for number in (23, 25, 26, 28, 29, 31, 32, 33, 34, 35, 37, 38)}
     | {f"C{number}" for number in (40, 41, 43, 44, 46, 47, 49, 50, 55, 56, 58)}
     | {f"E{number}" for number in (67, 68, 69, 70, 71, 72, 73, 74, 76, 77, 79, 80, 82, 83, 85)}
+    | {f"H{number}" for number in (115, 116, 118, 119, 121)}
 )
 
-#: Rows of these groups that concern what happens after receiving; tests/assemble and tests/e2e have them.
-ELSEWHERE = {"C52", "C53"}
+#: Rows of these groups that concern what happens after receiving; tests/assemble, tests/e2e and others have them.
+ELSEWHERE = {"C52", "C53", "J140"}
 
 WITHOUT_A_TEST = {
     "E77": "tests/test_repair.py rebuilds the index, without this mark",

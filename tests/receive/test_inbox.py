@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import FileMetaDataset
@@ -87,8 +88,8 @@ def test_an_unreadable_file_without_a_row_is_put_aside(settings: Settings, index
 
 @pytest.mark.fault("E67")
 def test_leftovers_in_the_own_spool_are_removed_and_no_others(settings: Settings, index: Index) -> None:
-    inbox = Inbox(settings, index, index.client(), number=0)
-    Inbox(settings, index, index.client(), number=1)
+    inbox = Inbox(settings, index, index.client())
+    Inbox(settings, index, index.client(), name="1")
     spool = settings.node.data_dir / "spool"
     for number in ("0", "1"):
         (spool / number / "leftover").write_bytes(b"half an object")
@@ -111,3 +112,32 @@ def test_a_repeat_whose_file_is_gone_is_no_success(settings: Settings, index: In
     spool.write(data_set_bytes(ds))
     with pytest.raises(OutOfResources, match="damaged"):
         inbox.keep(spool)
+
+
+def test_a_start_takes_nothing_from_a_process_that_is_keeping_objects(settings: Settings, index: Index) -> None:
+    starting = Inbox(settings, index, index.client())
+    other = Inbox(settings, index, index.client(), name="web")
+    keep(other)
+    (path,) = objects(settings)
+    assert starting.adopt_object(path)  # it had no row a moment ago
+    assert objects(settings) == [path]
+    path.rename(path.with_suffix(".moved"))
+    assert not starting.adopt_object(path)
+
+
+def test_a_start_that_is_faster_is_a_success_for_the_process_that_was_keeping(
+    settings: Settings, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting = Inbox(settings, index, index.client())
+    other = Inbox(settings, index, index.client(), name="web")
+    commit = Inbox._commit
+
+    def adopt_first(self: Inbox, final: Path, *arguments: Any) -> None:
+        monkeypatch.setattr(Inbox, "_commit", commit)
+        assert starting.adopt_object(final)
+        commit(self, final, *arguments)
+
+    monkeypatch.setattr(Inbox, "_commit", adopt_first)
+    assert keep(other)[0] is Kept.REPEAT
+    assert [str(path.relative_to(settings.node.data_dir)) for path in objects(settings)] == paths(index)
+    assert not list((settings.node.data_dir / "spool").rglob("*.*"))

@@ -1,0 +1,5 @@
+"""DICOMweb (PS3.18) as origin server: STOW-RS into the inbox, QIDO-RS over the index, WADO-RS from the files."""
+
+from cmmd_node.dicomweb.app import make_dicomweb
+
+__all__ = ["make_dicomweb"]

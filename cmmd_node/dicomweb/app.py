@@ -1,0 +1,41 @@
+"""The DICOMweb application that the web role mounts under ``/dicom-web``."""
+
+from __future__ import annotations
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from cmmd_node.dicomweb.access import Access
+from cmmd_node.dicomweb.stow import stow_routes
+from cmmd_node.errors import MalformedRequest
+from cmmd_node.receive.inbox import Inbox
+from cmmd_node.settings import Settings
+
+
+def make_dicomweb(settings: Settings, inbox: Inbox) -> FastAPI:
+    """The application for one node.
+
+    Parameters
+    ----------
+    inbox
+        Of this process: nobody else writes to its spool.
+    """
+    access = Depends(Access(settings.web))
+    app = FastAPI(title="cmmd-node DICOMweb", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[access])
+    app.include_router(stow_routes(settings, inbox))
+
+    @app.exception_handler(MalformedRequest)
+    def malformed(_request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 400)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_request: Request, error: Exception) -> JSONResponse:
+        names = ", ".join(sorted({str(one["loc"][-1]) for one in _complaints(error)}))
+        return JSONResponse({"detail": f"{names}: not what is wanted there"}, 400)
+
+    return app
+
+
+def _complaints(error: Exception) -> list[dict[str, tuple[str, ...]]]:
+    return list(error.errors()) if isinstance(error, RequestValidationError) else []

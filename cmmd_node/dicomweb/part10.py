@@ -1,0 +1,88 @@
+"""The beginning of a DICOM file (PS3.10 7.1) while it comes in: what it says of the data set that follows."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from cmmd_node.errors import MalformedUID, MissingUID, TooComplex, Truncated, UnreadableInstance
+from cmmd_node.receive.structure import is_uid
+
+_PREFIX_END = 132
+_LIMIT = 262_144
+_LONG_VRS = (b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OD", b"OF", b"OL", b"OV", b"SV", b"UV")
+_CLASS, _INSTANCE, _SYNTAX = 0x0002, 0x0003, 0x0010
+_NAMES = {
+    _CLASS: "Media Storage SOP Class UID",
+    _INSTANCE: "Media Storage SOP Instance UID",
+    _SYNTAX: "Transfer Syntax UID",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileMeta:
+    """What File Meta Information says, and how long it is with all that stands before it."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    size_bytes: int
+
+
+def read_file_meta(head: bytes | bytearray, *, is_all: bool) -> FileMeta | None:
+    """File Meta Information once all of it is in `head`; None while more bytes are needed.
+
+    Its end is where another group begins: its own group length is not believed.
+
+    Parameters
+    ----------
+    is_all
+        No more bytes will come.
+
+    Raises
+    ------
+    UnreadableInstance
+        It is no DICOM file, or one of the UIDs is missing or malformed; subclasses say which.
+    """
+    position = _PREFIX_END
+    values: dict[int, bytes] = {}
+    if len(head) >= position and head[128:_PREFIX_END] != b"DICM":
+        raise UnreadableInstance("the part is no DICOM file: no preamble and DICM prefix")
+    while True:
+        if position + 8 > len(head):
+            if is_all and position == len(head):
+                break
+            _check_wait(head, is_all)
+            return None
+        group, element = struct.unpack_from("<HH", head, position)
+        if group != 0x0002:
+            break
+        long = bytes(head[position + 4 : position + 6]) in _LONG_VRS
+        if long and position + 12 > len(head):
+            _check_wait(head, is_all)
+            return None
+        start = position + (12 if long else 8)
+        (length,) = struct.unpack_from("<I" if long else "<H", head, position + (8 if long else 6))
+        if start + length > len(head):
+            _check_wait(head, is_all)
+            return None
+        values[element] = bytes(head[start : start + length])
+        position = start + length
+    return FileMeta(_uid(values, _CLASS), _uid(values, _INSTANCE), _uid(values, _SYNTAX), position)
+
+
+def _check_wait(head: bytes | bytearray, is_all: bool) -> None:
+    """Raise when there is nothing to wait for."""
+    if is_all:
+        raise Truncated("the file ends inside its File Meta Information")
+    if len(head) > _LIMIT:
+        raise TooComplex(f"File Meta Information is longer than {_LIMIT} bytes")
+
+
+def _uid(values: dict[int, bytes], element: int) -> str:
+    text = values.get(element, b"").rstrip(b"\0 ").decode("latin-1")
+    if not text:
+        raise MissingUID(f"File Meta Information has no {_NAMES[element]}")
+    if not is_uid(text):
+        raise MalformedUID(f"{_NAMES[element]} in File Meta Information is no UID")
+    return text
