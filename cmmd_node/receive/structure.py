@@ -125,10 +125,10 @@ class _Walk:
         self._explicit = not transfer_syntax.is_implicit_VR
         self._encapsulated = transfer_syntax.is_encapsulated
         order = "<" if transfer_syntax.is_little_endian else ">"
+        self._plain = struct.Struct(order + "HH2sH")
         self._tag = struct.Struct(order + "HH")
         self._short = struct.Struct(order + "H")
         self._long = struct.Struct(order + "I")
-        self._order = order
         self._frames: list[tuple[bool, int]] = []  # (is an item, where it ends or _UNDEFINED)
         self._values: dict[int, bytes] = {}
         self._elements = 0
@@ -138,7 +138,12 @@ class _Walk:
         if self._position >= self._end:
             raise UnreadableInstance("the data set is empty")
         seen_pixels = False
-        while self._close_finished():
+        while True:
+            if not seen_pixels:
+                self._step_over_plain_elements()
+            self._close_finished()
+            if self._position >= self._end:
+                break
             tag = self._next_tag(seen_pixels)
             if tag is None:
                 return self._values, self._end - self._position
@@ -150,17 +155,35 @@ class _Walk:
             else:
                 self._step_over_element(tag)
                 seen_pixels = seen_pixels or (tag == _PIXEL_DATA and not self._frames)
-        return self._values, 0
-
-    def _close_finished(self) -> bool:
-        """Leave every sequence and item that ends here; False at the end of the data set."""
-        while self._frames and self._frames[-1][1] == self._position:
-            self._frames.pop()
-        if self._position < self._end:
-            return True
         if self._frames:
             raise Truncated("the data set ends inside a sequence")
-        return False
+        return self._values, 0
+
+    def _step_over_plain_elements(self) -> None:
+        """The usual elements, of explicit VR with a length of two bytes, without a call for each.
+
+        The position is left at the first that is another, or with which anything is wrong.
+        """
+        is_item, end = self._frames[-1] if self._frames else (True, _UNDEFINED)
+        if not (self._explicit and is_item):
+            return
+        data, position, elements = self._data, self._position, self._elements
+        end = min(end, self._end)
+        while position + 8 <= end and elements < MAXIMUM_ELEMENTS:
+            group, element, vr, length = self._plain.unpack_from(data, position)
+            value, behind = position + 8, position + 8 + length
+            if vr not in _SHORT_VRS or not 0x0008 <= group < 0x7FE0 or behind > end:
+                break
+            tag = group << 16 | element
+            if tag in _COLLECTED and length <= _VALUE_LIMIT and not self._frames:
+                self._values[tag] = bytes(data[value:behind])
+            position, elements = behind, elements + 1
+        self._position, self._elements = position, elements
+
+    def _close_finished(self) -> None:
+        """Leave every sequence and item that ends here."""
+        while self._frames and self._frames[-1][1] == self._position:
+            self._frames.pop()
 
     def _next_tag(self, seen_pixels: bool) -> int | None:
         """The tag at the position, which stays; None where trailing garbage begins."""
