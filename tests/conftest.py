@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import secrets
 import shutil
@@ -47,12 +49,22 @@ def need(*tools: str) -> None:
         pytest.skip(f"{', '.join(missing)} is not installed")
 
 
+#: Below the ports that the kernel gives to clients, a part for each process that runs tests, from a random place on.
+_PORTS = range(10_000, 32_000)
+_PORTS_OF_WORKER = 2_000
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_FIRST = _WORKER % (len(_PORTS) // _PORTS_OF_WORKER) * _PORTS_OF_WORKER
+_TURN = secrets.randbelow(_PORTS_OF_WORKER)
+_NEXT_PORT = itertools.cycle(_PORTS[_FIRST + (_TURN + number) % _PORTS_OF_WORKER] for number in range(_PORTS_OF_WORKER))
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody uses right now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    """Ports on loopback that nobody uses right now, and that no other test is given before it has bound them."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = next(_NEXT_PORT)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
     return ports
 
 
