@@ -23,8 +23,8 @@
     |-- NotAnalysed             an image that the CAD does not take, with the reason as a sentence
     |-- ModelFault              a model's answer that is none: NaN, out of range, wrong shape, crash
     |-- InvalidResult           an object of ours that the template check refuses; it is not sent
-    `-- DeliveryFailed          a peer did not take a result
-        `-- DeliveryRefused     and never will: retrying is useless
+    `-- PeerFailed              a peer did not do what was asked of it
+        `-- PeerRefused         and never will: retrying is useless
 
 A message names the thing, what was found and what was wanted; it never holds a patient's name or id.
 """
@@ -114,9 +114,9 @@ class InvalidResult(NodeError):
     """An object of ours fails the template check and is not sent."""
 
 
-class DeliveryFailed(NodeError):
-    """A peer did not take a result; trying again may help."""
+class PeerFailed(NodeError):
+    """A peer did not do what was asked of it; trying again may help."""
 
 
-class DeliveryRefused(DeliveryFailed):
-    """A peer refused a result for good; a person must act."""
+class PeerRefused(PeerFailed):
+    """A peer refused for good what was asked of it; a person must act."""

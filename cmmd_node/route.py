@@ -37,7 +37,7 @@ from cmmd_node.cad import Detector, model_of, open_detector
 from cmmd_node.cad.geometry import breast_geometry, collocations, geometry_model
 from cmmd_node.cad.isolation import IsolatedPool, Lost
 from cmmd_node.deliver import Outgoing, Verdict, report_commitment, retry_after_seconds, send, verdict_of
-from cmmd_node.errors import BundleRefused, DeliveryFailed, DeliveryRefused, InvalidResult, ModelFault, NotAnalysed
+from cmmd_node.errors import BundleRefused, InvalidResult, ModelFault, NotAnalysed, PeerFailed, PeerRefused
 from cmmd_node.facts import (
     USUAL_FORMS,
     Analysis,
@@ -502,9 +502,9 @@ class StudyRoute:
         else:
             try:
                 problem = self._send_parcels(delivery, peer, waiting) if waiting else None
-            except DeliveryRefused as error:
+            except PeerRefused as error:
                 state, problem = DeliveryState.DEAD, str(error)
-            except DeliveryFailed as error:
+            except PeerFailed as error:
                 problem = str(error)
             with self._index.read() as connection:
                 left = parcels.unanswered_parcels(connection, delivery, peer.results, peer.codes)
@@ -578,7 +578,7 @@ class StudyRoute:
                 calling_ae_title=self._settings.node.ae_title,
                 tls=to_peer(self._settings, peer),
             )
-        except DeliveryFailed as error:
+        except PeerFailed as error:
             if now_ms() >= one.give_up_ms:
                 self._end_commitment(commitment_id, CommitmentState.DEAD, f"given up: {error}")
                 return None

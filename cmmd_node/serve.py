@@ -224,7 +224,7 @@ class _Child:
             self._process.stdin.close()
 
 
-def lock(data_dir: Path, name: str, *, seconds: float = 0.0) -> int:
+def lock(data_dir: Path, name: str, *, seconds: float = 0.0, holder: str = "another node") -> int:
     """Hold a lock file for the life of this process; another holder gets `seconds` to end.
 
     Raises
@@ -247,7 +247,7 @@ def lock(data_dir: Path, name: str, *, seconds: float = 0.0) -> int:
                 time.sleep(0.1)
                 continue
             os.close(file)
-            raise StartRefused(f"another node runs on data_dir {data_dir}") from None
+            raise StartRefused(f"{holder} runs on data_dir {data_dir}") from None
         return file
 
 

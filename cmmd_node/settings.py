@@ -229,6 +229,7 @@ class PeerSettings(_Section):
     results: tuple[Form, ...] = ()
     codes: Codes = Codes.SCT
     commitment: bool = False
+    retrieve: Literal["move", "get"] = "move"
 
     @property
     def certificate_is_fingerprint(self) -> bool:

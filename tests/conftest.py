@@ -134,3 +134,17 @@ def index(settings: Settings) -> Iterator[Index]:
     opened = open_index(settings)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def index_of() -> Iterator[Callable[[Settings], Index]]:
+    """Opens the index of any node, and closes it in the end."""
+    opened: list[Index] = []
+
+    def open_(settings: Settings) -> Index:
+        opened.append(open_index(settings))
+        return opened[-1]
+
+    yield open_
+    for one in opened:
+        one.close()

@@ -15,18 +15,18 @@ PACKAGE = Path(__file__).resolve().parents[1] / "cmmd_node"
 
 #: From the ground up; a room imports itself and rooms of floors below its own. A new room takes its place here.
 FLOORS = (
-    {"cmmd_node", "errors", "facts", "files", "settings", "tls"},
+    {"cmmd_node", "errors", "facts", "files", "settings", "tls", "association", "multipart"},
     {"index"},
     {"receive", "retrieve", "assemble", "cad", "report", "deliver", "phantom"},  # the steps
     {"cmmd", "dicomweb", "route"},  # what is made of steps: the collection's reader, the origin server, the route
     {"analyze", "conformance", "demo", "train", "web"},  # for files, people, models and machines
     {"serve"},
-    {"repair"},
+    {"pull", "repair"},
     {"cli"},
 )
 
 #: On the ground floor the order counts as well: each imports only those before it.
-GROUND = ("cmmd_node", "errors", "facts", "files", "settings", "tls")
+GROUND = ("cmmd_node", "errors", "facts", "files", "settings", "tls", "association", "multipart")
 
 #: Libraries and the only rooms that may import them.
 ONLY_IN = {
@@ -36,7 +36,7 @@ ONLY_IN = {
     "starlette": {"web", "dicomweb"},
     "uvicorn": {"web", "dicomweb"},
     "highdicom": {"report"},
-    "pynetdicom": {"receive", "retrieve", "deliver", "phantom"},
+    "pynetdicom": {"association", "receive", "retrieve", "deliver", "phantom"},
     "alembic": {"index"},
     "typer": {"cli"},
     "rich": {"cli"},
@@ -59,6 +59,7 @@ PUBLIC = {
     "dicomweb": {"make_dicomweb"},
     "index": {"Index", "now_ms", "open_index"},
     "phantom": {"Exam", "PhantomView", "Truth", "make_exam", "to_datasets"},
+    "retrieve": {"FoundSeries", "Problem", "Source", "Take", "Wanted"},
     "report": {"Place", "ResultObject", "new_node_uid", "with_findings", "write_results"},
     "web": {"make_app", "serve_http"},
 }

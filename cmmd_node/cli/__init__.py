@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from cmmd_node import __version__
-from cmmd_node.cli import collections, models, objects, operation
+from cmmd_node.cli import collections, models, objects, operation, retrieval
 from cmmd_node.cli.console import out, progress
 from cmmd_node.errors import NodeError, SettingsError, StartRefused
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A DICOM node for mammography CAD. Research software, not a medical device.",
 )
-for _family in (operation, objects, collections, models):
+for _family in (operation, retrieval, objects, collections, models):
     app.add_typer(_family.app)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydicom.uid import UID
 
-from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, __version__
+from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, __version__, association
 from cmmd_node.conformance.markdown import table
 from cmmd_node.conformance.objects import class_of
 from cmmd_node.deliver import retry, scu
@@ -58,8 +58,8 @@ round, whose CAD SR names that of the round before as predecessor.
   repeated until it is answered with success or given up after {DeliverSettings().give_up_hours:g} hours.
 - C-STORE as SCU: one delivery for each round and peer, the CAD SR last, repeated until it is stored, refused for good
   or given up after {DeliverSettings().give_up_hours:g} hours (`deliver.give_up_hours`)."""
-    connecting = f"connection {scu.CONNECT_SECONDS} s, association {scu.ASSOCIATE_SECONDS} s"
-    answering = f"{scu.PROGRESS_SECONDS} s and 1 s for each {scu.SLOWEST_BYTES_PER_SECOND} bytes"
+    connecting = f"connection {association.CONNECT_SECONDS} s, association {association.ASSOCIATE_SECONDS} s"
+    answering = f"{association.PROGRESS_SECONDS} s and 1 s for each {scu.SLOWEST_BYTES_PER_SECOND} bytes"
     yield f"""## 3 AE specifications
 
 ### 3.1 Association policies
@@ -68,11 +68,11 @@ round, whose CAD SR names that of the round before as predecessor.
 |---|---|---|
 | associations at once | {_RECEIVE.associations} for each process (`receive.associations`) | one for each delivery |
 | asynchronous operations | none | none |
-| largest PDU, bytes | {_RECEIVE.pdu_bytes} (`receive.pdu_bytes`) | {scu.PDU_BYTES} |
+| largest PDU, bytes | {_RECEIVE.pdu_bytes} (`receive.pdu_bytes`) | {association.PDU_BYTES} |
 | Implementation Class UID | {IMPLEMENTATION_CLASS_UID} | the same |
 | Implementation Version Name | {IMPLEMENTATION_VERSION_NAME} | the same |
 | negotiation | within {_RECEIVE.association_seconds:g} s | {connecting} |
-| one PDU | within {_RECEIVE.pdu_seconds:g} s | no progress for {scu.PROGRESS_SECONDS} s ends it |
+| one PDU | within {_RECEIVE.pdu_seconds:g} s | no progress for {association.PROGRESS_SECONDS} s ends it |
 | one object | within {_RECEIVE.object_seconds:g} s (`receive.object_seconds`) | see below |
 | between messages | {_RECEIVE.idle_seconds:g} s, then an A-ABORT | {answering} |
 

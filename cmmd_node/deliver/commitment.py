@@ -6,8 +6,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import build_context, build_role
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
-from cmmd_node.deliver.scu import association
-from cmmd_node.errors import DeliveryFailed
+from cmmd_node.association import association
+from cmmd_node.errors import PeerFailed
 from cmmd_node.tls import Client
 
 
@@ -25,7 +25,7 @@ def report_commitment(
 
     Raises
     ------
-    DeliveryFailed
+    PeerFailed
         The peer was not reached, takes no reports, or did not answer with success.
     """
     with association(
@@ -38,11 +38,11 @@ def report_commitment(
         roles=[build_role(StorageCommitmentPushModel, scp_role=True)],
     ) as assoc:
         if not any(context.as_scp for context in assoc.accepted_contexts):
-            raise DeliveryFailed(f"{called_ae_title} takes no results of storage commitment from us as SCP")
+            raise PeerFailed(f"{called_ae_title} takes no results of storage commitment from us as SCP")
         response, _ = assoc.send_n_event_report(
             result, event_type, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
         )
         if "Status" not in response:
-            raise DeliveryFailed(f"{called_ae_title} gave no answer to an N-EVENT-REPORT")
+            raise PeerFailed(f"{called_ae_title} gave no answer to an N-EVENT-REPORT")
         if response.Status != 0x0000:
-            raise DeliveryFailed(f"{called_ae_title} answered an N-EVENT-REPORT with {response.Status:04X}")
+            raise PeerFailed(f"{called_ae_title} answered an N-EVENT-REPORT with {response.Status:04X}")

@@ -7,9 +7,7 @@ a peer that freezes costs one attempt and no thread.
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,31 +16,24 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, build_context, evt
+from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification
 
-from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from cmmd_node.errors import DeliveryFailed, DeliveryRefused
-from cmmd_node.tls import Client, mistake
+from cmmd_node.association import PROGRESS_SECONDS, association, tls_args
+from cmmd_node.errors import PeerFailed, PeerRefused
+from cmmd_node.tls import Client
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
-    from pynetdicom.events import Event
 
 logger = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 10
-ASSOCIATE_SECONDS = 30
-PROGRESS_SECONDS = 30
 _ECHO_SECONDS = 3
-#: Largest PDU that we take as requestor.
-PDU_BYTES = 131072
 SLOWEST_BYTES_PER_SECOND = 200_000
 #: PS3.8 9.3.2: presentation context ids are odd and fit one byte.
 _CONTEXTS = 128
 #: Transfer syntaxes between which a data set can be written anew without touching its values.
 UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_PERMANENT = 0x01
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +51,7 @@ class Outgoing:
 
         Raises
         ------
-        DeliveryRefused
+        PeerRefused
             The file is no DICOM file.
         """
         try:
@@ -72,7 +63,7 @@ class Outgoing:
                 str(meta.TransferSyntaxUID),
             )
         except (InvalidDicomError, AttributeError, OSError, EOFError) as error:
-            raise DeliveryRefused(f"{path} is no DICOM file") from error
+            raise PeerRefused(f"{path} is no DICOM file") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +93,9 @@ def send(
 
     Raises
     ------
-    DeliveryFailed
+    PeerFailed
         There is no association, or it ended before every file had an answer; what came before was answered.
-    DeliveryRefused
+    PeerRefused
         The peer rejects associations from us for good, or its certificate is not one that counts.
     """
     with association(
@@ -119,55 +110,12 @@ def send(
             yield _store(assoc, file, called_ae_title)
 
 
-@contextmanager
-def association(
-    contexts: Sequence[object],
-    *,
-    host: str,
-    port: int,
-    called_ae_title: str,
-    calling_ae_title: str,
-    tls: Client | None,
-    roles: Sequence[object] = (),
-) -> Iterator[Association]:
-    """An association to a peer, with a deadline on every wait; released in the end.
-
-    Raises
-    ------
-    DeliveryFailed, DeliveryRefused
-        As `send`.
-    """
-    ae = AE(calling_ae_title)
-    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.connection_timeout = CONNECT_SECONDS
-    ae.acse_timeout = ASSOCIATE_SECONDS
-    ae.network_timeout = PROGRESS_SECONDS
-    assoc = ae.associate(
-        host,
-        port,
-        contexts=contexts,
-        ae_title=called_ae_title,
-        max_pdu=PDU_BYTES,
-        ext_neg=list(roles),
-        evt_handlers=[(evt.EVT_CONN_OPEN, _limit_waiting)],
-        tls_args=_tls_args(tls),
-    )
-    if not assoc.is_established:
-        _explain(assoc, called_ae_title, tls)
-    try:
-        yield assoc
-    finally:
-        if assoc.is_established:
-            assoc.release()
-
-
 def echo(*, host: str, port: int, called_ae_title: str, calling_ae_title: str, tls: Client | None = None) -> bool:
     """Whether the peer answers a C-ECHO within seconds."""
     ae = AE(calling_ae_title)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = _ECHO_SECONDS
     ae.add_requested_context(Verification)
-    assoc = ae.associate(host, port, ae_title=called_ae_title, tls_args=_tls_args(tls))
+    assoc = ae.associate(host, port, ae_title=called_ae_title, tls_args=tls_args(tls))
     if not assoc.is_established:
         return False
     response = assoc.send_c_echo()
@@ -183,7 +131,7 @@ def _contexts(files: Sequence[Outgoing]) -> list[object]:
         if file.transfer_syntax_uid in UNCOMPRESSED:
             wanted.update({(file.sop_class_uid, syntax): None for syntax in UNCOMPRESSED})
     if len(wanted) > _CONTEXTS:
-        raise DeliveryRefused(f"{len(wanted)} kinds of files need as many presentation contexts; send fewer at once")
+        raise PeerRefused(f"{len(wanted)} kinds of files need as many presentation contexts; send fewer at once")
     return [build_context(sop_class, syntax) for sop_class, syntax in wanted]
 
 
@@ -205,33 +153,9 @@ def _store(assoc: Association, file: Outgoing, called_ae_title: str) -> Answer:
         )
     assoc.dimse_timeout = PROGRESS_SECONDS + file.path.stat().st_size / SLOWEST_BYTES_PER_SECOND
     if not assoc.is_established:
-        raise DeliveryFailed(f"{called_ae_title} ended the association")
+        raise PeerFailed(f"{called_ae_title} ended the association")
     response = assoc.send_c_store(dcmread(file.path))  # written anew where the peer takes the other uncompressed syntax
     if "Status" not in response:
-        raise DeliveryFailed(f"{called_ae_title} gave no answer to a C-STORE")
+        raise PeerFailed(f"{called_ae_title} gave no answer to a C-STORE")
     comment = response.get("ErrorComment")
     return Answer(file, int(response.Status), f"status {response.Status:04X}" + (f": {comment!r}" if comment else ""))
-
-
-def _limit_waiting(event: Event) -> None:
-    """Sending blocks without limit otherwise: pynetdicom's timers do not reach into the socket."""
-    event.assoc.dul.socket.socket.settimeout(PROGRESS_SECONDS)
-
-
-def _tls_args(tls: Client | None) -> tuple[Client, str] | None:
-    return (tls, tls.peer_name) if tls else None
-
-
-def _explain(assoc: Association, called_ae_title: str, tls: Client | None) -> None:
-    if tls and tls.problem:
-        text = f"{called_ae_title} has no secure connection for us: {mistake(tls.problem)}"
-        if isinstance(tls.problem, ssl.SSLCertVerificationError):
-            raise DeliveryRefused(text)
-        raise DeliveryFailed(text)
-    rejection = getattr(assoc.acceptor, "primitive", None)
-    if assoc.is_rejected and rejection is not None:
-        text = f"{called_ae_title} rejected the association: {rejection.reason_str}"
-        if rejection.result == _PERMANENT:
-            raise DeliveryRefused(text)
-        raise DeliveryFailed(text)
-    raise DeliveryFailed(f"{called_ae_title} cannot be reached or gave no answer")

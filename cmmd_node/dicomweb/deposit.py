@@ -11,8 +11,6 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from cmmd_node.dicomweb.multipart import MultipartReader, PartBegins, PartEnds, media_type
-from cmmd_node.dicomweb.part10 import FileMeta, read_file_meta
 from cmmd_node.errors import (
     MalformedRequest,
     MalformedUID,
@@ -24,7 +22,9 @@ from cmmd_node.errors import (
     UnsupportedTransferSyntax,
     WrongStudy,
 )
+from cmmd_node.multipart import MultipartReader, PartBegins, PartEnds, media_type
 from cmmd_node.receive.inbox import Inbox, Spool
+from cmmd_node.receive.part10 import FileMeta, read_file_meta
 from cmmd_node.receive.scp import STORAGE_CLASSES, STORE_STATUS, TRANSFER_SYNTAXES
 from cmmd_node.receive.structure import Identity
 

@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from cmmd_node.dicomweb.deposit import Deposit
-from cmmd_node.dicomweb.multipart import media_type
 from cmmd_node.dicomweb.urls import Uid, base_url, sender
 from cmmd_node.errors import MalformedRequest
+from cmmd_node.multipart import media_type
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.settings import Settings, WebSettings
 

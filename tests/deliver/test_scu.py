@@ -16,8 +16,9 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, evt
 
+from cmmd_node import association
 from cmmd_node.deliver import Answer, Outgoing, Verdict, echo, retry_after_seconds, scu, send, verdict_of
-from cmmd_node.errors import DeliveryFailed, DeliveryRefused
+from cmmd_node.errors import PeerFailed, PeerRefused
 from cmmd_node.phantom.pacs import PacsStandIn
 from tests.mammograms import exam, make_mammogram, save
 
@@ -128,19 +129,19 @@ def test_a_class_without_context_is_explained_and_the_rest_is_sent(
 def test_nobody_listens(image: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(DeliveryFailed, match="cannot be reached"):
+    with pytest.raises(PeerFailed, match="cannot be reached"):
         list(to(port, image))
 
 
 def test_a_peer_that_does_not_know_us_refuses_for_good(peer: StartPeer, image: Path) -> None:
-    with pytest.raises(DeliveryRefused, match="rejected"):
+    with pytest.raises(PeerRefused, match="rejected"):
         list(to(peer(lambda _event: 0x0000, known=["SOMEBODY"]), image))
 
 
 def test_a_busy_peer_is_tried_again(peer: StartPeer, image: Path) -> None:
-    with pytest.raises(DeliveryFailed, match="rejected") as failure:
+    with pytest.raises(PeerFailed, match="rejected") as failure:
         list(to(peer(lambda _event: 0x0000, busy=True), image))
-    assert not isinstance(failure.value, DeliveryRefused)
+    assert not isinstance(failure.value, PeerRefused)
 
 
 def test_an_abort_in_the_middle_keeps_the_answers_before_it(peer: StartPeer, tmp_path: Path) -> None:
@@ -154,16 +155,16 @@ def test_an_abort_in_the_middle_keeps_the_answers_before_it(peer: StartPeer, tmp
 
     files = [save(ds, tmp_path / f"{number}.dcm") for number, ds in enumerate(exam())]
     answers = []
-    with pytest.raises(DeliveryFailed):  # noqa: PT012 - the answers before it matter
+    with pytest.raises(PeerFailed):  # noqa: PT012 - the answers before it matter
         for answer in to(peer(store), *files):
             answers.append(answer)
     assert [answer.status for answer in answers] == [0x0000]
 
 
 def test_a_peer_that_freezes_before_it_answers_costs_a_deadline(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scu, "ASSOCIATE_SECONDS", 0.5)
+    monkeypatch.setattr(association, "ASSOCIATE_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        with pytest.raises(DeliveryFailed, match="no answer"):
+        with pytest.raises(PeerFailed, match="no answer"):
             list(to(server.getsockname()[1], image))
         assert not echo(
             host="127.0.0.1", port=server.getsockname()[1], called_ae_title="PEER", calling_ae_title="CMMD_NODE"
@@ -173,6 +174,7 @@ def test_a_peer_that_freezes_before_it_answers_costs_a_deadline(image: Path, mon
 def test_a_peer_that_never_answers_a_c_store_costs_a_deadline(
     peer: StartPeer, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(association, "PROGRESS_SECONDS", 0.5)
     monkeypatch.setattr(scu, "PROGRESS_SECONDS", 0.5)
     release = threading.Event()
 
@@ -181,14 +183,14 @@ def test_a_peer_that_never_answers_a_c_store_costs_a_deadline(
         return 0x0000
 
     port = peer(store)
-    with pytest.raises(DeliveryFailed, match="no answer"):
+    with pytest.raises(PeerFailed, match="no answer"):
         list(to(port, image))
     release.set()
 
 
 def test_a_file_that_is_no_dicom_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no DICOM")
-    with pytest.raises(DeliveryRefused, match="no DICOM file"):
+    with pytest.raises(PeerRefused, match="no DICOM file"):
         Outgoing.from_file(tmp_path / "text")
 
 

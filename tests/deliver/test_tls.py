@@ -14,7 +14,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
 from cmmd_node.deliver import Outgoing, echo, send
-from cmmd_node.errors import DeliveryFailed, DeliveryRefused
+from cmmd_node.errors import PeerFailed, PeerRefused
 from cmmd_node.settings import Settings
 from cmmd_node.tls import to_peer
 from tests.certificates import Authority, Files, tls_section
@@ -91,7 +91,7 @@ def test_a_peer_with_its_own_certificate_is_sent_to(
     theirs = authority.issue("pacs", "127.0.0.1", "pacs.example", common_name="The PACS")
     if certificate == "The PACS":
         # A Common Name counts for who sends to us; for servers the names of the extension do.
-        with pytest.raises(DeliveryRefused, match="certificate"):
+        with pytest.raises(PeerRefused, match="certificate"):
             store(configured(start_peer(theirs), certificate=certificate), image)
         return
     if certificate == "fingerprint":
@@ -120,14 +120,14 @@ def test_a_certificate_that_does_not_count_ends_the_delivery_and_nothing_is_sent
     signer = Authority(image.parent / "foreign", "foreign") if wrong == "authority" else authority
     theirs = signer.issue("pacs", *["pacs.example"] * (wrong == "host"), days=-1 if wrong == "expired" else 100)
     certificate = {"name": "other.example", "fingerprint": "ab" * 32}.get(wrong, "")
-    with pytest.raises(DeliveryRefused, match=reason):
+    with pytest.raises(PeerRefused, match=reason):
         store(configured(start_peer(theirs), certificate=certificate), image)
 
 
 def test_a_peer_without_tls_is_sent_nothing(
     configured: Callable[..., Settings], start_peer: StartPeer, image: Path
 ) -> None:
-    with pytest.raises(DeliveryFailed, match="no secure connection"):
+    with pytest.raises(PeerFailed, match="no secure connection"):
         store(configured(start_peer(None)), image)
 
 
@@ -135,9 +135,9 @@ def test_a_peer_that_refuses_our_certificate_is_tried_again_with_the_reason(
     configured: Callable[..., Settings], start_peer: StartPeer, authority: Authority, image: Path
 ) -> None:
     port = start_peer(authority.issue("pacs"), Authority(image.parent / "theirs", "theirs"))
-    with pytest.raises(DeliveryFailed, match="unknown ca") as failure:
+    with pytest.raises(PeerFailed, match="unknown ca") as failure:
         store(configured(port), image)
-    assert not isinstance(failure.value, DeliveryRefused)
+    assert not isinstance(failure.value, PeerRefused)
 
 
 @pytest.mark.e2e

@@ -1,11 +1,24 @@
-"""The beginning of a DICOM file (PS3.10 7.1) while it comes in: what it says of the data set that follows."""
+"""A DICOM file (PS3.10 7.1) on its way into the inbox, in pieces of any size; nothing is held but the piece at hand."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cmmd_node.errors import MalformedUID, MissingUID, TooComplex, Truncated, UnreadableInstance
+from pydicom.uid import UID
+
+from cmmd_node.errors import (
+    MalformedUID,
+    MissingUID,
+    TooComplex,
+    Truncated,
+    UnreadableInstance,
+    UnsupportedSOPClass,
+    UnsupportedTransferSyntax,
+)
+from cmmd_node.receive.inbox import Inbox, Kept, Spool
+from cmmd_node.receive.scp import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from cmmd_node.receive.structure import is_uid
 
 _PREFIX_END = 132
@@ -29,6 +42,66 @@ class FileMeta:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A file that is in the inbox now, for good."""
+
+    sop_instance_uid: str
+    size_bytes: int
+    outcome: Kept
+
+
+def take_in(inbox: Inbox, pieces: Iterable[bytes], *, source: str) -> Taken:
+    """Keep one file as a C-STORE would; what `pieces` raises, for a hash that is wrong, say, ends it.
+
+    Parameters
+    ----------
+    source
+        What the index says of where it came from.
+
+    Raises
+    ------
+    RefusedInstance
+        One of its subclasses says why; nothing of it is left.
+    """
+    head, spool = bytearray(), None
+    try:
+        for piece in pieces:
+            if spool is None:
+                head += piece
+                spool = _begin(inbox, head, source, is_all=False)
+            else:
+                spool.write(piece)
+            if spool is not None and spool.problem is not None:
+                raise spool.problem  # no more is read of what cannot be written
+        spool = spool or _begin(inbox, head, source, is_all=True)
+        if spool is None:
+            raise UnreadableInstance("the file is empty")
+        return Taken(spool.sop_instance_uid, spool.size_bytes, inbox.keep(spool))
+    finally:
+        if spool is not None:
+            spool.discard()
+
+
+def _begin(inbox: Inbox, head: bytearray, source: str, *, is_all: bool) -> Spool | None:
+    """The spool file, once it is known what for."""
+    meta = read_file_meta(head, is_all=is_all)
+    if meta is None:
+        return None
+    if meta.sop_class_uid not in STORAGE_CLASSES:
+        raise UnsupportedSOPClass(f"{UID(meta.sop_class_uid).name} is not a class that the node takes")
+    if meta.transfer_syntax_uid not in TRANSFER_SYNTAXES:
+        raise UnsupportedTransferSyntax(f"{UID(meta.transfer_syntax_uid).name} is not an encoding that the node takes")
+    spool = inbox.spool(
+        sop_class_uid=meta.sop_class_uid,
+        sop_instance_uid=meta.sop_instance_uid,
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        source=source,
+    )
+    spool.write(bytes(head[meta.size_bytes :]))
+    return spool
+
+
 def read_file_meta(head: bytes | bytearray, *, is_all: bool) -> FileMeta | None:
     """File Meta Information once all of it is in `head`; None while more bytes are needed.
 
@@ -47,7 +120,7 @@ def read_file_meta(head: bytes | bytearray, *, is_all: bool) -> FileMeta | None:
     position = _PREFIX_END
     values: dict[int, bytes] = {}
     if len(head) >= position and head[128:_PREFIX_END] != b"DICM":
-        raise UnreadableInstance("the part is no DICOM file: no preamble and DICM prefix")
+        raise UnreadableInstance("no DICOM file: no preamble and DICM prefix")
     while True:
         if position + 8 > len(head):
             if is_all and position == len(head):

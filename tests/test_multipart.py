@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cmmd_node.dicomweb.multipart import MultipartReader, MultipartWriter, PartBegins, PartEnds, media_type
 from cmmd_node.errors import MalformedRequest
+from cmmd_node.multipart import MultipartReader, MultipartWriter, PartBegins, PartEnds, media_type
 
 CONTENT = b"content\r\n--bound is not the delimiter, nor is\r\n--boundary_of_another, nor --boundary\r\n-"
 

@@ -1,0 +1,94 @@
+"""Verbs that bring images in: from a PACS, an archive, a collection, a medium."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cmmd_node.cli.console import ConfigOption, JsonOption, log, out, print_json, progress
+from cmmd_node.errors import NodeError
+from cmmd_node.settings import load_settings
+
+app = typer.Typer()
+pull_app = typer.Typer(invoke_without_command=True, help="Fetch mammograms from a PACS or an archive.")
+app.add_typer(pull_app, name="pull")
+
+_MOST_PROBLEMS = 20
+
+
+@pull_app.callback()
+def pull(
+    context: typer.Context,
+    *,
+    source: Annotated[str, typer.Option("--from", help="Name of a configured peer.")] = "",
+    patient_id: Annotated[str, typer.Option(help="All studies of this patient.")] = "",
+    accession: Annotated[str, typer.Option(help="The study of this accession number.")] = "",
+    study_date: Annotated[str, typer.Option(help="YYYYMMDD or YYYYMMDD-YYYYMMDD.")] = "",
+    study: Annotated[str, typer.Option(help="Study Instance UID.")] = "",
+    modality: Annotated[str, typer.Option(help="Of the series.")] = "MG",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is and fetch nothing.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch mammograms from a PACS; what is here is not fetched again, so the same command resumes."""
+    if context.invoked_subcommand is not None:
+        context.obj = config
+        return
+    from cmmd_node.pull import pull as fetch  # noqa: PLC0415
+    from cmmd_node.pull import source_named  # noqa: PLC0415
+    from cmmd_node.retrieve import Wanted  # noqa: PLC0415
+
+    if not source:
+        raise typer.BadParameter("the name of a configured peer is wanted", param_hint="--from")
+    settings = load_settings(config)
+    wanted = Wanted(
+        patient_id=patient_id,
+        accession_number=accession,
+        study_date=study_date,
+        study_instance_uid=study,
+        modality=modality,
+    )
+    log("pull", level=logging.WARNING)
+    archive = source_named(settings, source)
+    with bar("images") as tell:
+        answer = fetch(settings, archive, archive.search(wanted), dry_run=dry_run, tell=tell)
+    print_pulled(answer, as_json)
+
+
+@contextmanager
+def bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error, with the time that is left."""
+    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=progress) as shown:
+        task = shown.add_task(unit, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+def print_pulled(answer: dict[str, Any], as_json: bool) -> None:
+    """What came and what did not; raises when something did not."""
+    if as_json:
+        print_json(answer)
+    else:
+        table = Table("study", "date", "series", "images", "here before", "fetched", box=None)
+        for one in answer["studies"]:
+            numbers = (str(one[key]) for key in ("series", "images", "here_before", "fetched"))
+            table.add_row(one["StudyInstanceUID"], one["StudyDate"], *numbers)
+        if answer["studies"]:
+            out.print(table)
+        problems = [problem for one in answer["studies"] for problem in one["problems"]]
+        for problem in problems[:_MOST_PROBLEMS]:
+            out.print(f"{problem['SOPInstanceUID'] or 'a series'}: {problem['reason']}", markup=False)
+        if len(problems) > _MOST_PROBLEMS:
+            out.print(f"and {len(problems) - _MOST_PROBLEMS} more; --json tells all", markup=False)
+        out.print(
+            f"{answer['images']} images found, {answer['here_before']} of them were here, {answer['fetched']} fetched",
+            markup=False,
+        )
+    if answer["failed"]:
+        raise NodeError(f"{answer['failed']} of {answer['images']} images did not come; the same command tries again")

@@ -1,0 +1,8 @@
+"""In, at our own wish: from a PACS, a DICOMweb archive, a public collection, a medium.
+
+Nothing here knows the inbox: a source is given a function that takes the pieces of one DICOM file and keeps it.
+"""
+
+from cmmd_node.retrieve.source import FoundSeries, Problem, Source, Take, Wanted
+
+__all__ = ["FoundSeries", "Problem", "Source", "Take", "Wanted"]
