@@ -341,19 +341,12 @@ class Inbox:
         return identity
 
     def _keep(self, spool: Spool, identity: Identity) -> Kept:
-        try:
-            with self._index.read() as connection:
-                before = kept_instance(connection, spool.sop_instance_uid)
-        except DBAPIError as error:
-            raise _index_unavailable(error) from error
-        if before is not None:
-            return self._compare(before, spool)
         final = self._root / "objects" / spool.path.name[:2] / f"{spool.path.name}.dcm"
         self._sync_and_rename(spool, final)
         try:
             self._commit(final, spool, identity)
         except IntegrityError:
-            return self._compare_with_twin(final, spool)
+            return self._compare_with_kept(final, spool)
         except DBAPIError as error:
             self._remove_unless_indexed(final, spool.sop_instance_uid)
             raise _index_unavailable(error) from error
@@ -383,17 +376,17 @@ class Inbox:
             if number is not None:
                 enqueue_round(self._client, connection, new.study_instance_uid, number)
 
-    def _compare_with_twin(self, final: Path, spool: Spool) -> Kept:
-        """The same SOP Instance UID was committed by another association since we looked."""
+    def _compare_with_kept(self, final: Path, spool: Spool) -> Kept:
+        """The SOP Instance UID has a row already: of an object that came before, or of a twin that was faster."""
         with self._index.read() as connection:
-            twin = kept_instance(connection, spool.sop_instance_uid)
+            kept = kept_instance(connection, spool.sop_instance_uid)
         try:
-            os.rename(final, spool.path)  # noqa: PTH104 - back to the spool, to be compared like any repeat
+            os.rename(final, spool.path)  # noqa: PTH104 - back to the spool, since it may be nothing new
         except FileNotFoundError:
             logger.info("%s: a receiver that was starting has taken the file over", spool.sop_instance_uid)
-        if twin is None:
+        if kept is None:
             raise OutOfResources("the index refused the object's row")
-        return self._compare(twin, spool)
+        return self._compare(kept, spool)
 
     def _remove_unless_indexed(self, final: Path, sop_instance_uid: str) -> None:
         """After a failed commit: it may have failed on the way back only, then the row is there and the file stays."""

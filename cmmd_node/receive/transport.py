@@ -11,7 +11,6 @@ import logging
 import queue
 import socket
 import ssl
-import struct
 import sys
 import time
 from io import BytesIO
@@ -26,9 +25,10 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from cmmd_node.errors import MalformedUID, MissingUID, RefusedInstance
 from cmmd_node.receive.channel import NoChannel, open_channel
+from cmmd_node.receive.command import COMMAND, LAST, StoreMessage, read_store_request, success_response
 from cmmd_node.receive.inbox import Inbox, Spool
 from cmmd_node.receive.structure import is_uid
-from cmmd_node.receive.upper_layer import COMMAND, LAST, P_DATA_TF, DeadlineSocket, InvalidPDU, StreamingUpperLayer
+from cmmd_node.receive.upper_layer import DeadlineSocket, InvalidPDU, StreamingUpperLayer
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -175,9 +175,16 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take one P-DATA primitive; called by the thread that reads the socket."""
+        ((context_id, value), *_) = primitive.presentation_data_value_list
+        is_command = value[0] & COMMAND
         if self.message is None:
-            self.message = DIMSEMessage()
+            is_whole_command = is_command and value[0] & LAST
+            self.message = (read_store_request(value[1:], context_id) if is_whole_command else None) or DIMSEMessage()
             self.message.data_set = SpooledDataSet(self._inbox, self, seconds=self._object_seconds)
+            if isinstance(self.message, StoreMessage):
+                return
+        elif is_command and isinstance(self.message, StoreMessage):
+            raise InvalidPDU("a command where the data set of another belongs")
         if not self.message.decode_msg(primitive, self.assoc):
             return
         try:
@@ -266,25 +273,6 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
             if isinstance(data_set, SpooledDataSet):
                 data_set.discard()
         self.msg_queue.look(over=True)
-
-
-def success_response(response: C_STORE, context_id: int) -> bytes:
-    """The P-DATA-TF of a C-STORE-RSP with status 0000 (PS3.7 9.3.1.2, PS3.8 9.3.5)."""
-    elements = {
-        0x0002: str(response.AffectedSOPClassUID).encode(),
-        0x0100: b"\x01\x80",  # C-STORE-RSP
-        0x0120: struct.pack("<H", response.MessageIDBeingRespondedTo),
-        0x0800: b"\x01\x01",  # no data set
-        0x0900: b"\x00\x00",
-        0x1000: str(response.AffectedSOPInstanceUID).encode(),
-    }
-    command = b"".join(
-        struct.pack("<HHI", 0, element, len(value) + len(value) % 2) + value + b"\0" * (len(value) % 2)
-        for element, value in elements.items()
-    )
-    command = struct.pack("<HHII", 0, 0, 4, len(command)) + command
-    value = struct.pack(">IBB", len(command) + 2, context_id, COMMAND | LAST) + command
-    return struct.pack(">BxI", P_DATA_TF, len(value)) + value
 
 
 class Handler(RequestHandler):  # type: ignore[misc]

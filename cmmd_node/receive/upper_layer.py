@@ -29,6 +29,8 @@ from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
+from cmmd_node.receive.command import COMMAND, LAST, P_DATA_TF
+
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
@@ -45,14 +47,11 @@ _ANSWER_SECONDS = 1.0
 #: How often an idle layer looks at its timers.
 _LOOK_SECONDS = 1.0
 
-P_DATA_TF = 0x04
 _IDLE = "Sta1"
 _ESTABLISHED = "Sta6"
 _CLOSING = "Sta13"
 _CONNECTION_CLOSED = "Evt17"
 _INVALID_PDU = "Evt19"
-COMMAND = 0x01
-LAST = 0x02
 
 
 class DeadlineSocket(AssociationSocket):  # type: ignore[misc]

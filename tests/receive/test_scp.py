@@ -25,7 +25,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import CTImageStorage, Verification
 
-from cmmd_node.receive.transport import success_response
+from cmmd_node.receive.command import success_response
 from tests.mammograms import encoded, exam, make_mammogram
 from tests.receive.conftest import Reception, data_set_bytes
 from tests.receive.raw import MAMMOGRAPHY, RawPeer, p_data, store_rq
