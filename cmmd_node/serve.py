@@ -24,6 +24,7 @@ from cmmd_node.index import Index, open_index
 from cmmd_node.index.identity import node_uid
 from cmmd_node.index.status import beat
 from cmmd_node.receive.commitment import CommitmentRequests
+from cmmd_node.receive.filesystem import doubt
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.scp import Receiver
 from cmmd_node.settings import BUILTIN, Settings
@@ -109,8 +110,9 @@ def _receive(settings: Settings, index: Index, number: int, stop: threading.Even
     except OSError as error:
         where = f"{settings.receive.host}:{settings.receive.port}"
         raise StartRefused(f"cannot listen on {where}: {error.strerror}") from error
-    if settings.openness is not None:
-        logger.warning("%s", settings.openness)
+    for warning in (settings.openness, doubt(settings.node.data_dir)):
+        if warning is not None:
+            logger.warning("%s", warning)
     receiver.start()
     _start_beating(index, "receive", stop)
     stop.wait()

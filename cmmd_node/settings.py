@@ -115,6 +115,8 @@ class ReceiveSettings(_Section):
     idle_seconds: Seconds = 60
     object_seconds: Seconds = 3600
     object_limit_mb: Megabytes = 2048
+    depth_limit: Annotated[int, Field(ge=8, le=100)] = 60
+    element_limit: Annotated[int, Field(ge=1000, le=5_000_000)] = 50_000
     reserve_mb: Megabytes = 1024
 
 

@@ -85,6 +85,7 @@ def test_a_damaged_index_refuses_the_start_and_reindex_puts_it_aside(
     assert Path(done["damaged_index"]).is_file()
 
 
+@pytest.mark.fault("E77")
 def test_files_newer_than_the_index_are_found_and_their_work_queued(
     settings: Settings, index: Index, kept: list[Path], tmp_path: Path
 ) -> None:

@@ -47,7 +47,8 @@ from cmmd_node.index.intake import (
     record_instance,
 )
 from cmmd_node.index.work import enqueue_round
-from cmmd_node.receive.structure import Identity, read_identity
+from cmmd_node.receive.filesystem import refuse_to_span
+from cmmd_node.receive.structure import Identity, Limits, read_identity
 from cmmd_node.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Spool:
         transfer_syntax_uid: str,
         source: str,
         limit: int,
+        reserve: int,
     ) -> None:
         self.path = path
         self.source = source
@@ -93,6 +95,7 @@ class Spool:
         self.size_bytes = 0
         self.data_set_start = 0
         self._limit = limit
+        self._reserve = reserve
         self._hash = xxhash.xxh3_128(transfer_syntax_uid.encode())
         self._file: int | None = None
         self._begun = 0  # bytes that the kernel has been told to write
@@ -115,6 +118,7 @@ class Spool:
             transfer_syntax_uid=meta.TransferSyntaxUID,
             source=str(meta.get("SourceApplicationEntityTitle", "")) or "recovered",
             limit=2 * final.stat().st_size,
+            reserve=0,
         )
         content = final.read_bytes()
         found.write(content[144 + meta.FileMetaInformationGroupLength :])
@@ -136,6 +140,8 @@ class Spool:
         self._hash.update(data)
         if self.size_bytes - self._begun >= _AHEAD_BYTES:
             self.begin_sync()
+            if shutil.disk_usage(self._file).free < self._reserve:
+                self._give_up(OSError(errno.ENOSPC, "the rest of the disk is held in reserve"))
 
     def begin_sync(self) -> None:
         """Have the kernel begin to write what it has, so that less is left for `sync`; promises nothing."""
@@ -195,11 +201,13 @@ class Inbox:
         self._client = client
         self._limit = settings.receive.object_limit_mb * 1_000_000
         self._reserve = settings.receive.reserve_mb * 1_000_000
+        self._complexity = Limits(depth=settings.receive.depth_limit, elements=settings.receive.element_limit)
         self._broken: str | None = None
         for directory in (self._spool, self._root / "objects", self._root / "quarantine"):
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         for shard in _SHARDS:
             (self._root / "objects" / shard).mkdir(mode=0o750, exist_ok=True)
+        refuse_to_span(self._spool, self._root / "objects" / _SHARDS[0], self._root / "quarantine")
         for directory in (self._root / "objects", self._root):
             _sync_directory(directory)
 
@@ -235,6 +243,7 @@ class Inbox:
             transfer_syntax_uid=transfer_syntax_uid,
             source=source,
             limit=self._limit,
+            reserve=self._reserve,
         )
 
     def keep(self, spool: Spool, *, study_instance_uid: str | None = None) -> Kept:
@@ -328,7 +337,7 @@ class Inbox:
             raise spool.problem
         spool.begin_sync()
         with spool.mapped() as data:
-            identity = read_identity(data, spool.data_set_start, spool.transfer_syntax_uid)
+            identity = read_identity(data, spool.data_set_start, spool.transfer_syntax_uid, self._complexity)
         if identity.sop_class_uid != spool.sop_class_uid:
             raise WrongSOPClass("the data set has another SOP Class than was announced")
         if identity.sop_instance_uid != spool.sop_instance_uid:

@@ -20,9 +20,6 @@ from pydicom.uid import UID
 
 from cmmd_node.errors import MalformedUID, MissingUID, TooComplex, Truncated, UnreadableInstance
 
-MAXIMUM_DEPTH = 60
-MAXIMUM_ELEMENTS = 50_000
-
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_DATA = 0x7FE00010
@@ -63,6 +60,16 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How complex a data set may be."""
+
+    depth: int = 60
+    """Of sequences inside each other."""
+    elements: int = 50_000
+    """With items and fragments."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Whose object this is, as its data set says."""
@@ -78,7 +85,7 @@ class Identity:
     """Bytes after the last element that belong to none; kept, as everything is."""
 
 
-def read_identity(data: bytes | mmap, start: int, transfer_syntax_uid: str) -> Identity:
+def read_identity(data: bytes | mmap, start: int, transfer_syntax_uid: str, limits: Limits) -> Identity:
     """Walk the data set that begins at `start` and say whose it is.
 
     Raises
@@ -87,7 +94,7 @@ def read_identity(data: bytes | mmap, start: int, transfer_syntax_uid: str) -> I
         What is wrong with it, in one sentence.
     """
     transfer_syntax = UID(transfer_syntax_uid)
-    values, trailing_bytes = _Walk(data, start, transfer_syntax).run()
+    values, trailing_bytes = _Walk(data, start, transfer_syntax, limits).run()
     uids = {}
     for tag, name in (
         (_SOP_CLASS, "SOP Class UID"),
@@ -118,7 +125,8 @@ def read_identity(data: bytes | mmap, start: int, transfer_syntax_uid: str) -> I
 class _Walk:
     """One pass over the elements; `_frames` holds the open sequences and items, outermost first."""
 
-    def __init__(self, data: bytes | mmap, start: int, transfer_syntax: UID) -> None:
+    def __init__(self, data: bytes | mmap, start: int, transfer_syntax: UID, limits: Limits) -> None:
+        self._limits = limits
         self._data = data
         self._position = start
         self._end = len(data)
@@ -169,7 +177,7 @@ class _Walk:
             return
         data, position, elements = self._data, self._position, self._elements
         end = min(end, self._end)
-        while position + 8 <= end and elements < MAXIMUM_ELEMENTS:
+        while position + 8 <= end and elements < self._limits.elements:
             group, element, vr, length = self._plain.unpack_from(data, position)
             value, behind = position + 8, position + 8 + length
             if vr not in _SHORT_VRS or not 0x0008 <= group < 0x7FE0 or behind > end:
@@ -188,8 +196,8 @@ class _Walk:
     def _next_tag(self, seen_pixels: bool) -> int | None:
         """The tag at the position, which stays; None where trailing garbage begins."""
         self._elements += 1
-        if self._elements > MAXIMUM_ELEMENTS:
-            raise TooComplex(f"more than {MAXIMUM_ELEMENTS} elements")
+        if self._elements > self._limits.elements:
+            raise TooComplex(f"more than {self._limits.elements} elements")
         after_pixels = seen_pixels and not self._frames
         if self._position + 8 > self._end:
             if after_pixels:
@@ -265,8 +273,8 @@ class _Walk:
         if end != _UNDEFINED and end > limit:
             raise Truncated("a sequence or item is longer than what it stands in")
         self._frames.append((is_item, end))
-        if len(self._frames) > 2 * MAXIMUM_DEPTH:
-            raise TooComplex(f"sequences are nested deeper than {MAXIMUM_DEPTH} levels")
+        if len(self._frames) > 2 * self._limits.depth:
+            raise TooComplex(f"sequences are nested deeper than {self._limits.depth} levels")
 
     def _skip(self, length: int) -> None:
         end = self._position + length
@@ -281,8 +289,8 @@ class _Walk:
         """Encapsulated pixel data (PS3.5 A.4): fragments up to the sequence's end."""
         while True:
             self._elements += 1
-            if self._elements > MAXIMUM_ELEMENTS:
-                raise TooComplex(f"more than {MAXIMUM_ELEMENTS} elements and fragments")
+            if self._elements > self._limits.elements:
+                raise TooComplex(f"more than {self._limits.elements} elements and fragments")
             if self._position + 8 > self._end:
                 raise Truncated("the pixel data end before their last fragment")
             group, element = self._tag.unpack_from(self._data, self._position)

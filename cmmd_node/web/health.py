@@ -11,6 +11,7 @@ from cmmd_node.deliver import echo
 from cmmd_node.index import Index
 from cmmd_node.index.deliveries import dead_deliveries
 from cmmd_node.index.status import silence_seconds
+from cmmd_node.receive.filesystem import doubt
 from cmmd_node.settings import CHECK_AE_TITLE, Settings
 from cmmd_node.tls import to_ourselves
 
@@ -53,7 +54,9 @@ def warnings(settings: Settings, certificate_ends: datetime | None) -> list[str]
     certificate_ends
         Of the certificate that the node was started with; None without one.
     """
-    found = [one for one in (settings.openness, settings.http_openness) if one is not None]
+    found = [
+        one for one in (settings.openness, settings.http_openness, doubt(settings.node.data_dir)) if one is not None
+    ]
     if certificate_ends is not None and certificate_ends - datetime.now(UTC) < _CERTIFICATE_NOTICE:
         found.append(f"tls.certificate ends on {certificate_ends:%Y-%m-%d}; renew it and restart the node")
     return found

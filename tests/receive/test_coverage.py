@@ -21,8 +21,6 @@ ROWS = (
 ELSEWHERE = {"C52", "C53", "J140"}
 
 WITHOUT_A_TEST = {
-    "E77": "tests/test_repair.py rebuilds the index, without this mark",
-    "E80": "a data_dir on NFS, overlay or tmpfs is not recognised yet",
     "E82": "there is no cleaner: nothing that was received is deleted",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -365,6 +366,34 @@ def test_an_object_over_the_limit_is_out_of_resources_and_gone(receive: Receive)
     assert reception.store(ds) == [0xA700]
     _nothing_was_kept(reception)
     assert reception.store(make_mammogram()) == [0x0000]
+
+
+@pytest.mark.fault("E71")
+def test_the_reserve_is_left_alone_while_an_object_arrives(
+    reception: Reception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = shutil.disk_usage
+
+    def fuller_once_something_is_written(place: Any) -> Any:
+        return real(place)._replace(free=1_000_000) if isinstance(place, int) else real(place)
+
+    monkeypatch.setattr(shutil, "disk_usage", fuller_once_something_is_written)
+    ds = make_mammogram()
+    ds.add_new(0x00091001, "OB", b"\0" * 1_200_000)
+    ds.add_new(0x00090010, "LO", "TEST")
+    assert reception.store(ds) == [0xA700]
+    _nothing_was_kept(reception)
+    monkeypatch.undo()
+    assert reception.store(ds) == [0x0000]
+
+
+@pytest.mark.fault("C41", "C55")
+def test_a_data_set_more_complex_than_configured_is_refused(receive: Receive) -> None:
+    reception = receive(receive={"depth_limit": 8, "element_limit": 1000})
+    wide = make_mammogram(ReferencedImageSequence=Sequence([Dataset() for _ in range(1000)]))
+    assert reception.store(nested(8), wide) == [0xC104, 0xC104]
+    _nothing_was_kept(reception)
+    assert reception.store(nested(7)) == [0x0000]
 
 
 @pytest.mark.fault("E72")

@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 
 from cmmd_node.errors import MissingUID, RefusedInstance, TooComplex, Truncated, UnreadableInstance
-from cmmd_node.receive.structure import MAXIMUM_ELEMENTS, Identity, is_uid, read_identity
+from cmmd_node.receive.structure import Identity, Limits, is_uid, read_identity
 from tests.mammograms import encoded, make_mammogram
 from tests.receive.conftest import data_set_bytes
 
@@ -29,7 +29,7 @@ GOOD = data_set_bytes(make_mammogram())
 
 
 def read(data: bytes, syntax: str = ExplicitVRLittleEndian) -> Identity:
-    return read_identity(data, 0, syntax)
+    return read_identity(data, 0, syntax, Limits())
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_another_encoding_than_agreed_is_refused() -> None:
 @pytest.mark.fault("C55")
 def test_too_many_elements_are_refused_in_time() -> None:
     item = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
-    data = element(0x0008, 0x1111, b"SQ", item * (MAXIMUM_ELEMENTS + 1))
+    data = element(0x0008, 0x1111, b"SQ", item * (Limits().elements + 1))
     started = time.process_time()
     with pytest.raises(TooComplex):
         read(data)
