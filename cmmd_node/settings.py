@@ -147,6 +147,7 @@ class WebSettings(_Section):
     idle_seconds: Seconds = 60
     request_seconds: Seconds = 3600
     request_limit_mb: Megabytes = 20480
+    results: Annotated[int, Field(ge=1, le=10000)] = 1000
 
     @property
     def asks_who(self) -> bool:

@@ -56,7 +56,7 @@ PUBLIC = {
         "send",
         "verdict_of",
     },
-    "dicomweb": {"make_dicomweb"},
+    "dicomweb": {"Cataloguer", "make_dicomweb"},
     "index": {"Index", "now_ms", "open_index"},
     "phantom": {"Exam", "PhantomView", "Truth", "make_exam", "to_datasets"},
     "retrieve": {"FoundSeries", "Problem", "Source", "Take", "Wanted"},

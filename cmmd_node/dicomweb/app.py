@@ -7,13 +7,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from cmmd_node.dicomweb.access import Access
+from cmmd_node.dicomweb.headers import Cataloguer
+from cmmd_node.dicomweb.qido import qido_routes
 from cmmd_node.dicomweb.stow import stow_routes
 from cmmd_node.errors import MalformedRequest
+from cmmd_node.index import Index
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.settings import Settings
 
 
-def make_dicomweb(settings: Settings, inbox: Inbox) -> FastAPI:
+def make_dicomweb(settings: Settings, index: Index, inbox: Inbox, cataloguer: Cataloguer) -> FastAPI:
     """The application for one node.
 
     Parameters
@@ -24,6 +27,7 @@ def make_dicomweb(settings: Settings, inbox: Inbox) -> FastAPI:
     access = Depends(Access(settings.web))
     app = FastAPI(title="cmmd-node DICOMweb", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[access])
     app.include_router(stow_routes(settings, inbox))
+    app.include_router(qido_routes(index, cataloguer, most=settings.web.results))
 
     @app.exception_handler(MalformedRequest)
     def malformed(_request: Request, error: Exception) -> JSONResponse:

@@ -11,13 +11,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from cmmd_node.dicomweb.deposit import Deposit
+from cmmd_node.dicomweb.negotiation import DICOM_JSON, want_json
 from cmmd_node.dicomweb.urls import Uid, base_url, sender
 from cmmd_node.errors import MalformedRequest
 from cmmd_node.multipart import media_type
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.settings import Settings, WebSettings
 
-DICOM_JSON = "application/dicom+json"
 #: Pieces of the body that are handed to a thread at once; what a request needs in memory is a few of them.
 _PIECE_BYTES = 1 << 20
 _RETRY_SECONDS = "60"
@@ -39,6 +39,7 @@ def stow_routes(settings: Settings, inbox: Inbox) -> APIRouter:
 
 
 async def _store(request: Request, limits: WebSettings, inbox: Inbox, study: str | None) -> JSONResponse:
+    want_json(request)
     boundary = _boundary(request)
     _refuse_early(request, limits, inbox)
     deposit = Deposit(inbox, boundary, study_instance_uid=study, sender=sender(request))

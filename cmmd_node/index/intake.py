@@ -184,7 +184,7 @@ def _conflict(identity: tuple[str, str, str], new: NewInstance) -> str | None:
     patient_id, patient_name, birth_date = identity
     if patient_id != new.patient_id:
         return "images of one study have different Patient IDs"
-    if _differ(_plain_name(patient_name), _plain_name(new.patient_name)):
+    if _differ(plain_name(patient_name), plain_name(new.patient_name)):
         return "images of one study have different Patient's Names"
     if _differ(birth_date, new.patient_birth_date):
         return "images of one study have different Patient's Birth Dates"
@@ -196,6 +196,6 @@ def _differ(one: str, other: str) -> bool:
     return bool(one) and bool(other) and one != other
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """A person's name (PS3.5 6.2, PN) without what modalities write differently for the same person."""
     return "^".join(part.strip() for part in name.casefold().split("^")).rstrip("^")

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -62,6 +63,27 @@ def _uid(name: str, *, primary_key: bool = False, nullable: bool = False) -> Col
     return Column(name, String(64), primary_key=primary_key, nullable=nullable)
 
 
+#: Attributes of the catalogue, by their keywords in lower case.
+STUDY_TEXTS = (
+    "patient_id",
+    "patient_name",
+    "patient_birth_date",
+    "patient_sex",
+    "study_date",
+    "study_time",
+    "accession_number",
+    "referring_physician_name",
+    "study_id",
+    "study_description",
+)
+SERIES_TEXTS = (
+    "modality",
+    "series_description",
+    "performed_procedure_step_start_date",
+    "performed_procedure_step_start_time",
+)
+INSTANCE_NUMBERS = ("instance_number", "number_of_frames", "rows", "columns", "bits_allocated")
+
 study = Table(
     "study",
     metadata,
@@ -88,6 +110,13 @@ instance = Table(
     Column("source", String(64), nullable=False),
     Column("received_ms", BigInteger, nullable=False),
     Column("round_number", Integer, nullable=False),
+    Column("is_catalogued", Boolean, nullable=False, server_default=false()),
+)
+Index(
+    "ix_instance_uncatalogued",
+    instance.c.sop_instance_uid,
+    sqlite_where=instance.c.is_catalogued.is_(False),
+    postgresql_where=instance.c.is_catalogued.is_(False),
 )
 
 #: Objects refused because their SOP Instance UID is kept with other bytes; for a person to look at.
@@ -149,7 +178,14 @@ result = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("codes", String(8), nullable=True),
+    Column("is_catalogued", Boolean, nullable=False, server_default=false()),
     Index("ix_result_study_instance_uid_number", "study_instance_uid", "number"),
+)
+Index(
+    "ix_result_uncatalogued",
+    result.c.sop_instance_uid,
+    sqlite_where=result.c.is_catalogued.is_(False),
+    postgresql_where=result.c.is_catalogued.is_(False),
 )
 
 delivery = Table(
@@ -195,6 +231,47 @@ commitment = Table(
     Column("changed_ms", BigInteger, nullable=False),
     Column("problem", Text, nullable=True),
     Index("ix_commitment_peer_transaction_uid", "peer", "transaction_uid"),
+)
+
+#: What DICOMweb finds: images that were received and results that were written alike, as their headers describe them.
+#: `catalogue` fills these three from the files of what is not catalogued yet. Names are kept once more as they match.
+catalogue_study = Table(
+    "catalogue_study",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    *(Column(name, Text, nullable=False) for name in STUDY_TEXTS),
+    Column("patient_name_folded", Text, nullable=False),
+    Column("referring_physician_name_folded", Text, nullable=False),
+    Index("ix_catalogue_study_date", "study_date", "study_instance_uid"),
+    *(
+        Index(f"ix_catalogue_study_{name}", name, postgresql_ops={name: "text_pattern_ops"})
+        for name in ("patient_id", "patient_name_folded", "accession_number")
+    ),
+)
+
+catalogue_series = Table(
+    "catalogue_series",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    _uid("series_instance_uid", primary_key=True),
+    *(Column(name, Text, nullable=False) for name in SERIES_TEXTS),
+    Column("series_number", BigInteger, nullable=True),
+    Index("ix_catalogue_series_series_instance_uid", "series_instance_uid"),
+)
+
+catalogue_instance = Table(
+    "catalogue_instance",
+    metadata,
+    _uid("sop_instance_uid", primary_key=True),
+    _uid("study_instance_uid"),
+    _uid("series_instance_uid"),
+    _uid("sop_class_uid"),
+    _uid("transfer_syntax_uid"),
+    *(Column(name, BigInteger, nullable=True) for name in INSTANCE_NUMBERS),
+    Column("path", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Index("ix_catalogue_instance_series", "study_instance_uid", "series_instance_uid", "sop_instance_uid"),
 )
 
 heartbeat = Table(

@@ -70,6 +70,10 @@ class Limits:
     """With items and fragments."""
 
 
+#: It was within the limits of its time.
+_AS_KEPT = Limits(depth=1_000_000, elements=1_000_000_000)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Whose object this is, as its data set says."""
@@ -94,7 +98,7 @@ def read_identity(data: bytes | mmap, start: int, transfer_syntax_uid: str, limi
         What is wrong with it, in one sentence.
     """
     transfer_syntax = UID(transfer_syntax_uid)
-    values, trailing_bytes = _Walk(data, start, transfer_syntax, limits).run()
+    values, trailing_bytes = _Walk(data, start, transfer_syntax, _COLLECTED, limits).run()
     uids = {}
     for tag, name in (
         (_SOP_CLASS, "SOP Class UID"),
@@ -109,7 +113,7 @@ def read_identity(data: bytes | mmap, start: int, transfer_syntax_uid: str, limi
             raise MalformedUID(f"{name} is no UID")
         uids[tag] = text
     _check_pixel_length(values, transfer_syntax)
-    text_of = _text_decoder(values.get(_CHARACTER_SET, b""))
+    text_of = text_decoder(values.get(_CHARACTER_SET, b""))
     return Identity(
         sop_class_uid=uids[_SOP_CLASS],
         sop_instance_uid=uids[_SOP_INSTANCE],
@@ -122,12 +126,28 @@ def read_identity(data: bytes | mmap, start: int, transfer_syntax_uid: str, limi
     )
 
 
+def top_level_values(
+    data: bytes | mmap, start: int, transfer_syntax_uid: str, tags: frozenset[int]
+) -> dict[int, bytes]:
+    """The values of some elements of a kept data set, as they are encoded; only short ones, and of Pixel Data none.
+
+    Raises
+    ------
+    UnreadableInstance
+        As `read_identity`.
+    """
+    return _Walk(data, start, UID(transfer_syntax_uid), tags, _AS_KEPT).run()[0]
+
+
 class _Walk:
     """One pass over the elements; `_frames` holds the open sequences and items, outermost first."""
 
-    def __init__(self, data: bytes | mmap, start: int, transfer_syntax: UID, limits: Limits) -> None:
+    def __init__(
+        self, data: bytes | mmap, start: int, transfer_syntax: UID, collected: frozenset[int], limits: Limits
+    ) -> None:
         self._limits = limits
         self._data = data
+        self._collected = collected
         self._position = start
         self._end = len(data)
         self._explicit = not transfer_syntax.is_implicit_VR
@@ -183,7 +203,7 @@ class _Walk:
             if vr not in _SHORT_VRS or not 0x0008 <= group < 0x7FE0 or behind > end:
                 break
             tag = group << 16 | element
-            if tag in _COLLECTED and length <= _VALUE_LIMIT and not self._frames:
+            if tag in self._collected and length <= _VALUE_LIMIT and not self._frames:
                 self._values[tag] = bytes(data[value:behind])
             position, elements = behind, elements + 1
         self._position, self._elements = position, elements
@@ -239,7 +259,7 @@ class _Walk:
             start = self._position
             self._skip(length)
             if not self._frames:
-                if tag in _COLLECTED and length <= _VALUE_LIMIT:
+                if tag in self._collected and length <= _VALUE_LIMIT:
                     self._values[tag] = bytes(self._data[start : self._position])
                 elif tag == _PIXEL_DATA:
                     self._values[_PIXEL_DATA] = struct.pack("<Q", length)
@@ -332,7 +352,7 @@ def _check_pixel_length(values: dict[int, bytes], transfer_syntax: UID) -> None:
         raise Truncated(f"the pixel data have {found} bytes, {wanted} are wanted")
 
 
-def _text_decoder(character_set: bytes) -> Callable[[bytes], str]:
+def text_decoder(character_set: bytes) -> Callable[[bytes], str]:
     """Text as its Specific Character Set says (PS3.3 C.12.1.1.2); what does not decode is replaced, never raised."""
     names = [name.strip() for name in character_set.decode("latin-1").split("\\")]
     encodings = [python_encoding[name] for name in names if name in python_encoding] or ["latin-1"]
