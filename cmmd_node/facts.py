@@ -7,6 +7,7 @@ pairs; arrays are indexed (row, column).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -140,12 +141,16 @@ class Mark:
     """0 to 1, only from a model that was calibrated for it."""
     calcifications_cr: tuple[PointCR, ...] = ()
     """Centres of the single calcifications of a cluster."""
+    subtypes: Mapping[Subtype, float] | None = None
+    """Probability of each molecular subtype, should it be malignant; only from a model that learnt them."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.suspicion <= 1.0:  # refuses NaN as well
             raise ValueError(f"mark: suspicion is {self.suspicion}, not within 0 to 1")
         if self.probability_malignant is not None and not 0.0 <= self.probability_malignant <= 1.0:
             raise ValueError(f"mark: probability_malignant is {self.probability_malignant}, not within 0 to 1")
+        if self.subtypes is not None and not all(0.0 <= share <= 1.0 for share in self.subtypes.values()):
+            raise ValueError(f"mark: subtypes are {dict(self.subtypes)}, not all within 0 to 1")
         if len(self.outline_cr) < 3:
             raise ValueError(f"mark: an outline of {len(self.outline_cr)} corners encloses nothing")
         if self.kind is Kind.CALCIFICATION_CLUSTER and len(self.calcifications_cr) < 3:

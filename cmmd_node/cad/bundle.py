@@ -100,6 +100,8 @@ class Metadata(_Part):
     """Marks of at least this suspicion are reported unless told otherwise."""
     probability_malignant: bool = False
     """It gives calibrated probabilities, measured on biopsy-proven cases as the model card says."""
+    subtypes: bool = False
+    """It tells molecular subtypes, having seen some; exploratory."""
     golden_tolerance: Annotated[float, Field(gt=0, le=0.1)] = 0.02
     """Of the suspicion of each golden mark."""
     eval_metrics: dict[str, Any] = {}
@@ -118,7 +120,7 @@ class Metadata(_Part):
                 raise ValueError(f"{name} is for bundles of kind {kind}, and needed there")
         if Kind.MASS not in self.kinds:
             raise ValueError("kinds holds no mass")
-        if self.kind is not Way.COMMAND and self.kinds != (Kind.MASS,):
+        if self.kind is Way.EXPORTED and self.kinds != (Kind.MASS,):
             raise ValueError(f"a bundle of kind {self.kind} looks for masses only")
         return self
 

@@ -65,11 +65,23 @@ def find_clusters(pixels: Field, breast: Breast) -> list[Cluster]:
     spacing = breast.placement.spacing
     if max(spacing.row_mm, spacing.column_mm) > COARSEST_MM:
         return []
-    return clusters(find_spots(pixels, breast))
+    return clusters(find_spots(full_resolution(pixels, breast)))
 
 
-def find_spots(pixels: Field, breast: Breast) -> Spots:
-    """Find single bright spots, the most prominent first."""
+@dataclass(frozen=True, slots=True, eq=False)
+class FullResolution:
+    """The part of an image that holds the breast, at full resolution; the chest wall is on the left."""
+
+    image: Field
+    valid: NDArray[np.bool_]
+    """Well beneath the skin; shape of `image`."""
+    spacing: Spacing
+    first_mm: tuple[float, float]
+    """(column, row) of its corner on the coarse grid of the breast."""
+
+
+def full_resolution(pixels: Field, breast: Breast) -> FullResolution:
+    """Cut the breast out of its image, for the looks at single calcifications."""
     spacing, first_mm = breast.placement.spacing, breast.placement.first_column_mm
     stored = pixels[:, ::-1] if breast.placement.mirrored else pixels
     if max(spacing.row_mm, spacing.column_mm) < FINEST_MM:
@@ -86,15 +98,21 @@ def find_spots(pixels: Field, breast: Breast) -> Spots:
     coarse_row = _coarse(np.arange(top, bottom), spacing.row_mm, 0.0, deep.shape[0])
     coarse_column = _coarse(np.arange(left, right), spacing.column_mm, first_mm, deep.shape[1])
     valid = deep[coarse_row[:, None], coarse_column[None, :]]
+    return FullResolution(image, valid, spacing, (left * spacing.column_mm - first_mm, top * spacing.row_mm))
 
+
+def find_spots(full: FullResolution, *, least: float = _LEAST_PROMINENCE) -> Spots:
+    """Find single bright spots of at least this prominence, the most prominent first."""
+    image, spacing = full.image, full.spacing
     response = np.zeros_like(image)
     for narrow, wide in _SCALES_MM:
         peaks = _smooth(image, narrow, spacing) - _smooth(image, wide, spacing)
-        np.maximum(response, peaks / _noise(peaks, valid.astype(np.float32), spacing), out=response)
+        np.maximum(response, peaks / _noise(peaks, full.valid.astype(np.float32), spacing), out=response)
     highest = ndimage.maximum_filter(response, size=5)
-    r, c = np.nonzero((response == highest) & (response > _LEAST_PROMINENCE) & valid)
+    r, c = np.nonzero((response == highest) & (response > least) & full.valid)
 
-    places = np.stack([(c + left + 0.5) * spacing.column_mm - first_mm, (r + top + 0.5) * spacing.row_mm], axis=1)
+    first_column, first_row = full.first_mm
+    places = np.stack([(c + 0.5) * spacing.column_mm + first_column, (r + 0.5) * spacing.row_mm + first_row], axis=1)
     keep = _is_round(_smooth(image, 0.12, spacing), r, c)
     places, prominence = places[keep], response[r, c][keep].astype(np.float64)
     order = np.lexsort((places[:, 0], places[:, 1], -prominence))[:_MOST_SPOTS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmmd_node.cad.breast import Breast, Field, find_breast
-from cmmd_node.cad.calcifications import Cluster, find_clusters
+from cmmd_node.cad.calcifications import find_clusters
 from cmmd_node.cad.masses import CANDIDATE_FEATURES, Candidates, find_candidates
 from cmmd_node.cad.network import Network
 from cmmd_node.cad.outlines import Points, hull_corners, rim_corners
 from cmmd_node.cad.places import PLACE_FEATURES
 from cmmd_node.errors import NotAnalysed
-from cmmd_node.facts import Kind, Mark, Model, PointCR, Spacing, View
+from cmmd_node.facts import Kind, Mark, Model, PointCR, Spacing, Subtype, View
 
 _FOLDER: Final = Path(__file__).parent
 _COEFFICIENTS: Final = _FOLDER / "classical.json"
@@ -124,7 +124,11 @@ def breast_in(pixels: Field, *, view: View, spacing: Spacing | None) -> Breast |
 
 def cluster_marks(pixels: Field, breast: Breast) -> list[Mark]:
     """The calcification clusters of a breast."""
-    return [_cluster_mark(cluster, breast) for cluster in find_clusters(pixels, breast)]
+    marks = []
+    for cluster in find_clusters(pixels, breast):
+        unlikely = 0.5 ** (cluster.strength / _USUAL_STRENGTH)
+        marks.append(cluster_mark(cluster.places_mm, math.log(max(1.0 - unlikely, 1e-12) / unlikely), breast))
+    return marks
 
 
 def reported(marks: Sequence[Mark], threshold: float) -> tuple[Mark, ...]:
@@ -140,6 +144,7 @@ def mass_mark(
     breast: Breast,
     *,
     probability_malignant: float | None = None,
+    subtypes: Mapping[Subtype, float] | None = None,
 ) -> Mark:
     """A mass as it is reported: its suspicion is the probability of the log odds."""
     (center_cr,) = _in_image(center_mm[None, :], breast)
@@ -149,17 +154,28 @@ def mass_mark(
         outline_cr=_in_image(rim_corners(center_mm, rim_mm, limits_mm=_limits(breast)), breast),
         suspicion=_rounded(1.0 / (1.0 + math.exp(-log_odds))),
         probability_malignant=probability_malignant,
+        subtypes=subtypes,
     )
 
 
-def _cluster_mark(cluster: Cluster, breast: Breast) -> Mark:
-    outline = hull_corners(cluster.places_mm, margin_mm=_CLUSTER_MARGIN_MM, limits_mm=_limits(breast))
+def cluster_mark(
+    places_mm: Points,
+    log_odds: float,
+    breast: Breast,
+    *,
+    probability_malignant: float | None = None,
+    subtypes: Mapping[Subtype, float] | None = None,
+) -> Mark:
+    """A cluster of calcifications at these places, as `mass_mark`."""
+    outline = hull_corners(places_mm, margin_mm=_CLUSTER_MARGIN_MM, limits_mm=_limits(breast))
     return Mark(
         kind=Kind.CALCIFICATION_CLUSTER,
-        center_cr=breast.placement.to_image(*map(float, cluster.places_mm.mean(axis=0))),
+        center_cr=breast.placement.to_image(*map(float, places_mm.mean(axis=0))),
         outline_cr=_in_image(outline, breast),
-        suspicion=_rounded(1.0 - 0.5 ** (cluster.strength / _USUAL_STRENGTH)),
-        calcifications_cr=_in_image(cluster.places_mm, breast),
+        suspicion=_rounded(1.0 / (1.0 + math.exp(-log_odds))),
+        probability_malignant=probability_malignant,
+        calcifications_cr=_in_image(places_mm, breast),
+        subtypes=subtypes,
     )
 
 

@@ -96,6 +96,8 @@ class BundleDetector:
             raise ModelFault(f"model {self._bundle.label}: {error}") from error
         if not metadata.probability_malignant:
             marks = [replace(mark, probability_malignant=None) for mark in marks]
+        if not metadata.subtypes:
+            marks = [replace(mark, subtypes=None) for mark in marks]
         if Kind.CALCIFICATION_CLUSTER not in metadata.kinds:
             marks = [*marks, *cluster_marks(pixels, breast)]
         return reported(marks, self.threshold if threshold is None else threshold)
@@ -115,6 +117,6 @@ def _finder(bundle: Bundle) -> Finder:
         from cmmd_node.cad.exported import ExportedFinder  # noqa: PLC0415
 
         return ExportedFinder(bundle)
-    from cmmd_node.cad.native import NativeFinder, open_network  # noqa: PLC0415
+    from cmmd_node.cad.native import NativeFinder, open_networks  # noqa: PLC0415
 
-    return NativeFinder(open_network(bundle))
+    return NativeFinder(open_networks(bundle))

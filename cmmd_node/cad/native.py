@@ -1,44 +1,38 @@
-"""Bundles with weights for the network of this program: candidates of the classical detector, judged anew."""
+"""Bundles with weights for the networks of this program: candidates of the classical detector, judged anew."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cmmd_node.cad.breast import Breast, Field
 from cmmd_node.cad.bundle import Bundle
-from cmmd_node.cad.classical import ClassicalDetector, mass_mark
-from cmmd_node.cad.masses import Candidates
-from cmmd_node.cad.patches import Atlas, tissue_levels
-from cmmd_node.cad.second_look import ARCHITECTURE, FEATURES, SecondLook
+from cmmd_node.cad.candidates import Sighted, sighted
+from cmmd_node.cad.classical import ClassicalDetector, cluster_mark, mass_mark
+from cmmd_node.cad.patches import Atlas
+from cmmd_node.cad.second_look import ARCHITECTURE, GRIDS, SecondLook
+from cmmd_node.cad.specks import Groups
 from cmmd_node.errors import ModelFault
-from cmmd_node.facts import Mark, View
+from cmmd_node.facts import Kind, Mark, Subtype, View
 
 WEIGHTS_FILE: Final = "model.safetensors"
-MOST_CANDIDATES: Final = 45
-APART_MM: Final = 6.0
 _SURE: Final = 30.0
 
-
-def candidates_of(breast: Breast, classical: ClassicalDetector) -> tuple[Candidates, Field]:
-    """The candidates that the network judges, and their features, shape (n, len(FEATURES)); training uses it too."""
-    found = classical.candidates(breast, most=MOST_CANDIDATES, apart_mm=APART_MM)
-    known = found.features[:, : len(FEATURES) - 1]
-    features: Field = np.concatenate([known, classical.log_odds(found)[:, None]], axis=1)
-    return found, features
+Networks = Mapping[Kind, SecondLook]
+"""One for each kind that is looked for."""
 
 
-def open_network(bundle: Bundle) -> SecondLook:
-    """The network with the weights of a bundle.
+def open_networks(bundle: Bundle) -> Networks:
+    """The networks with the weights of a bundle; names of weights begin with the kind.
 
     Raises
     ------
     BundleRefused
-        The weights are not those of this network.
+        The weights are not those of these networks.
     """
     if bundle.metadata.architecture != ARCHITECTURE:
         found = bundle.metadata.architecture
@@ -47,41 +41,71 @@ def open_network(bundle: Bundle) -> SecondLook:
         weights = load_file(bundle.folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
         raise bundle.refused(f"{WEIGHTS_FILE} cannot be read: {error}") from error
-    network = SecondLook()
-    wanted = network.state_dict()
+    networks = {kind: SecondLook(kind) for kind in bundle.metadata.kinds}
+    together = torch.nn.ModuleDict({kind.value: network for kind, network in networks.items()})
+    wanted = together.state_dict()
     for name in sorted(wanted.keys() | weights.keys()):
         here, there = wanted.get(name), weights.get(name)
         if here is None or there is None or here.shape != there.shape:
             raise bundle.refused(f"{WEIGHTS_FILE}: {name} is {_shape(there)}; the network takes {_shape(here)}")
         if not bool(torch.isfinite(there).all()):
             raise bundle.refused(f"{WEIGHTS_FILE}: {name} holds NaN or infinity")
-    network.load_state_dict(weights)
-    return network
+    together.load_state_dict(weights)
+    return networks
 
 
 class NativeFinder:
-    """Runs `SecondLook`."""
+    """Runs a `SecondLook` for each kind that there is one for."""
 
-    def __init__(self, network: SecondLook) -> None:
-        self._network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(self, networks: Networks) -> None:
+        self._networks = {
+            kind: network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for kind, network in networks.items()
+        }
         self._classical = ClassicalDetector()
 
     def __call__(self, pixels: Field, breast: Breast, view: View) -> list[Mark]:
-        found, features = candidates_of(breast, self._classical)
-        if not len(features):
-            return []
-        with torch.inference_mode():
-            patches = Atlas([tissue_levels(breast)]).patches(
-                torch.zeros(len(features), dtype=torch.int64), torch.from_numpy(found.centers_mm).float()
-            )
-            answer = self._network(patches, torch.from_numpy(features).float()).double()
-        if not bool(torch.isfinite(answer).all()):
-            raise ModelFault("the output holds NaN or infinity")
-        log_odds, malignant = answer[:, 0].clamp(-_SURE, _SURE).tolist(), answer[:, 1].sigmoid().tolist()
+        marks: list[Mark] = []
+        for kind, network in self._networks.items():
+            candidates = sighted(kind, pixels, breast, self._classical)
+            if len(candidates.features):
+                marks += _marks(candidates, judged(candidates, kind, network), breast)
+        return marks
+
+
+@torch.inference_mode()
+def judged(candidates: Sighted, kind: Kind, network: SecondLook) -> torch.Tensor:
+    """What the network of a kind says of its candidates, shape (n, ANSWERS), float64.
+
+    Raises
+    ------
+    ModelFault
+        The answer holds NaN or infinity.
+    """
+    atlas = Atlas(candidates.sheets, GRIDS[kind])
+    places = torch.from_numpy(candidates.places_mm).float()
+    patches = atlas.patches(torch.from_numpy(candidates.sheet), places)
+    answer: torch.Tensor = network(patches, torch.from_numpy(candidates.features).float()).double()
+    if not bool(torch.isfinite(answer).all()):
+        raise ModelFault("the output holds NaN or infinity")
+    return answer
+
+
+def _marks(candidates: Sighted, answer: torch.Tensor, breast: Breast) -> list[Mark]:
+    log_odds, malignant = answer[:, 0].clamp(-_SURE, _SURE).tolist(), answer[:, 1].sigmoid().tolist()
+    subtypes = [dict(zip(Subtype, shares, strict=True)) for shares in answer[:, 2:].softmax(dim=1).tolist()]
+    found = candidates.found
+    if isinstance(found, Groups):
         return [
-            mass_mark(center, rim, mass, breast, probability_malignant=probability)
-            for center, rim, mass, probability in zip(found.centers_mm, found.rims_mm, log_odds, malignant, strict=True)
+            cluster_mark(members, value, breast, probability_malignant=probability, subtypes=shares)
+            for members, value, probability, shares in zip(found.members_mm, log_odds, malignant, subtypes, strict=True)
         ]
+    return [
+        mass_mark(center, rim, value, breast, probability_malignant=probability, subtypes=shares)
+        for center, rim, value, probability, shares in zip(
+            found.centers_mm, found.rims_mm, log_odds, malignant, subtypes, strict=True
+        )
+    ]
 
 
 def _shape(tensor: torch.Tensor | None) -> str:

@@ -1,12 +1,13 @@
 """Square cut-outs around places of a breast, the same for training and service.
 
-The breast is kept on a fine grid and two coarser ones, one byte a pixel; a patch is read from all of them, so that the
-network sees the texture of a place, its margin and its surroundings at once.
+A sheet, which is a breast or a part of one, is kept on a fine grid and coarser ones, one byte a pixel; a patch is read
+from all of them, so that the network sees the texture of a place, its margin and its surroundings at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,10 +17,19 @@ from torch.nn.functional import avg_pool2d, pad
 
 from cmmd_node.cad.breast import GRID_MM, Breast
 
-PIXEL_MM: Final = (GRID_MM, 2.0 * GRID_MM, 4.0 * GRID_MM)
-"""Of the three grids."""
-SIZE: Final = 32
-"""Rows and columns of a patch on every grid."""
+
+@dataclass(frozen=True, slots=True)
+class Grids:
+    """How patches are sampled."""
+
+    pixel_mm: tuple[float, ...]
+    """Of each grid; each is twice as coarse as the one before."""
+    size: int
+    """Rows and columns of a patch on every grid."""
+
+
+MASS_GRIDS: Final = Grids((GRID_MM, 2.0 * GRID_MM, 4.0 * GRID_MM), 32)
+CLUSTER_GRIDS: Final = Grids((0.1, 0.2), 64)
 _CLIP: Final = 4.0
 """Levels end at so many standard deviations of the tissue."""
 
@@ -44,13 +54,13 @@ def tissue_levels(breast: Breast) -> Levels:
 
 
 class Atlas:
-    """Breasts from which patches are read; one in service, all of a collection in training."""
+    """Sheets from which patches are read; of one breast in service, of a whole collection in training."""
 
-    def __init__(self, images: Sequence[Levels], device: torch.device | str = "cpu") -> None:
+    def __init__(self, sheets: Iterable[Levels], grids: Grids, device: torch.device | str = "cpu") -> None:
         flat, offsets, shapes, position = [], [], [], 0
-        for image in images:
-            level = torch.from_numpy(image.astype(np.float32))[None, None]
-            for number in range(len(PIXEL_MM)):
+        for sheet in sheets:
+            level = torch.from_numpy(sheet.astype(np.float32))[None, None]
+            for number in range(len(grids.pixel_mm)):
                 if number:
                     level = avg_pool2d(level, 2, ceil_mode=True)
                 framed = pad(level.round(), (1, 1, 1, 1)).to(torch.uint8)  # by air, where all that is outside is read
@@ -58,39 +68,39 @@ class Atlas:
                 shapes.append(tuple(framed.shape[:1:-1]))
                 flat.append(framed.flatten())
                 position += framed.numel()
-        count = len(PIXEL_MM)
+        count = len(grids.pixel_mm)
         self._bytes = torch.cat(flat).to(device)
         self._offsets = torch.tensor(offsets, device=device).reshape(-1, count)
         self._shapes = torch.tensor(shapes, device=device).reshape(-1, count, 2)  # columns, rows
-        steps = torch.arange(SIZE, device=device) - (SIZE - 1) / 2.0
-        self._grid = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)  # (SIZE, SIZE, 2): column, row
-        self._pixel_mm = torch.tensor(PIXEL_MM, device=device)
+        steps = torch.arange(grids.size, device=device) - (grids.size - 1) / 2.0
+        self._grid = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)  # (size, size, 2): column, row
+        self._pixel_mm = torch.tensor(grids.pixel_mm, device=device)
 
-    def patches(self, image: torch.Tensor, centers_mm: torch.Tensor, turns: torch.Tensor | None = None) -> torch.Tensor:
+    def patches(self, sheet: torch.Tensor, places_mm: torch.Tensor, turns: torch.Tensor | None = None) -> torch.Tensor:
         """Patches around places.
 
         Parameters
         ----------
-        image : torch.Tensor, int64, shape (n,)
-            Which of the images.
-        centers_mm : torch.Tensor, float32, shape (n, 2)
-            (column, row) on the grid of `breast`.
+        sheet : torch.Tensor, int64, shape (n,)
+            Which of the sheets.
+        places_mm : torch.Tensor, float32, shape (n, 2)
+            (column, row) from the corner of the sheet.
         turns : torch.Tensor, float32, shape (n, 2, 2), optional
             By what the grid of each patch is turned, stretched or mirrored.
 
         Returns
         -------
-        torch.Tensor, float32, shape (n, scales, SIZE, SIZE)
-            Levels from -1 to 1; what lies beyond the image is air, -1.
+        torch.Tensor, float32, shape (n, scales, size, size)
+            Levels from -1 to 1; what lies beyond the sheet is -1, as air is.
         """
         grid = self._grid[None] if turns is None else torch.einsum("nij,yxj->nyxi", turns, self._grid)
-        shapes = self._shapes[image][:, :, None, None]  # (n, scales, 1, 1, 2)
-        places = grid[:, None] + (centers_mm[:, None] / self._pixel_mm[None, :, None] + 0.5)[:, :, None, None]
+        shapes = self._shapes[sheet][:, :, None, None]  # (n, scales, 1, 1, 2)
+        places = grid[:, None] + (places_mm[:, None] / self._pixel_mm[None, :, None] + 0.5)[:, :, None, None]
         places = torch.minimum(places.clamp(min=0.0), shapes - 1.001)
         whole = places.long()
         across, along = (places - whole).unbind(-1)
         width = shapes[..., 0]
-        first = self._offsets[image][:, :, None, None] + whole[..., 1] * width + whole[..., 0]
+        first = self._offsets[sheet][:, :, None, None] + whole[..., 1] * width + whole[..., 0]
         above = torch.lerp(self._bytes[first].float(), self._bytes[first + 1].float(), across)
         first = first + width
         below = torch.lerp(self._bytes[first].float(), self._bytes[first + 1].float(), across)

@@ -1,4 +1,8 @@
-"""The network that takes a second look at the candidates of the classical detector."""
+"""The network that takes a second look at candidates of the classical detector: one for masses, one for clusters.
+
+Both are the same network, on grids of their own: a mass is judged by what is around it, a cluster by the shape of its
+calcifications, at full resolution.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,22 @@ import torch
 from torch import nn
 
 from cmmd_node.cad.outlines import RIM_FEATURES
-from cmmd_node.cad.patches import PIXEL_MM
+from cmmd_node.cad.patches import CLUSTER_GRIDS, MASS_GRIDS, Grids
 from cmmd_node.cad.places import PLACE_FEATURES
+from cmmd_node.cad.specks import SPECK_FEATURES
+from cmmd_node.facts import Kind, Subtype
 
-FEATURES: Final = (*PLACE_FEATURES, *RIM_FEATURES, "log odds of the classical detector")
-"""What is told of a candidate beside its patches."""
-ARCHITECTURE: Final = "second-look/1"
+MASS_FEATURES: Final = (*PLACE_FEATURES, *RIM_FEATURES, "log odds of the classical detector")
+FEATURES: Final[dict[Kind, tuple[str, ...]]] = {
+    Kind.MASS: MASS_FEATURES,
+    Kind.CALCIFICATION_CLUSTER: SPECK_FEATURES,
+}
+"""What is told of a candidate beside its patches; the last are log odds from which the network begins."""
+GRIDS: Final[dict[Kind, Grids]] = {Kind.MASS: MASS_GRIDS, Kind.CALCIFICATION_CLUSTER: CLUSTER_GRIDS}
+ARCHITECTURE: Final = "second-look/2"
 """Of metadata.json: this network, fed with these candidates, features and patches."""
+ANSWERS: Final = 2 + len(Subtype)
+"""That the candidate is what it is taken for; that, being so, it is malignant; and each subtype of a cancer."""
 WIDTHS: Final = (16, 32, 64)
 
 
@@ -36,7 +49,7 @@ class _Block(nn.Module):
 
 
 class SecondLook(nn.Module):
-    """Patches of a candidate on three grids, and its features, to two log odds.
+    """Patches of a candidate on several grids, and its features, to log odds.
 
     What the classical detector says is where the network begins: it learns what to add to that.
 
@@ -44,7 +57,7 @@ class SecondLook(nn.Module):
     grid. What it sees on each is told apart again by the layers that join them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
             nn.Conv2d(1, WIDTHS[0], 5, stride=2, padding=2, bias=False),
@@ -52,11 +65,11 @@ class SecondLook(nn.Module):
             nn.ReLU(),
             *(_Block(inputs, outputs) for inputs, outputs in pairwise(WIDTHS)),
         )
-        features = len(FEATURES)
+        features, grids = len(FEATURES[kind]), len(GRIDS[kind].pixel_mm)
         self.center = nn.Buffer(torch.zeros(features))
         self.spread = nn.Buffer(torch.ones(features))
-        self.join = nn.Sequential(nn.Linear(2 * WIDTHS[-1] * len(PIXEL_MM) + features, 128), nn.ReLU(), nn.Dropout(0.3))
-        self.answer = nn.Linear(128, 2)
+        self.join = nn.Sequential(nn.Linear(2 * WIDTHS[-1] * grids + features, 128), nn.ReLU(), nn.Dropout(0.3))
+        self.answer = nn.Linear(128, ANSWERS)
         self.trust = nn.Parameter(torch.ones(()))
 
     def forward(self, patches: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
@@ -66,16 +79,18 @@ class SecondLook(nn.Module):
         ----------
         patches : torch.Tensor, float32, shape (n, scales, size, size)
         features : torch.Tensor, float32, shape (n, features)
-            `FEATURES`.
+            `FEATURES` of its kind.
 
         Returns
         -------
-        torch.Tensor, float32, shape (n, 2)
-            That it is a mass; that, being one, it is malignant.
+        torch.Tensor, float32, shape (n, ANSWERS)
+            Log odds that it is what it is taken for; that, being so, it is malignant; then, for a softmax, of each
+            `Subtype` that it has, being malignant.
         """
         count, scales = patches.shape[:2]
         seen = self.trunk(patches.reshape(count * scales, 1, *patches.shape[2:]))
-        pooled = torch.cat([seen.mean(dim=(2, 3)), seen.amax(dim=(2, 3))], dim=1).reshape(count, -1)
+        pooled = torch.cat([seen.mean(dim=(2, 3)), seen.amax(dim=(2, 3))], dim=1)
+        pooled = pooled.reshape(count, scales * 2 * WIDTHS[-1])
         known = ((features - self.center) / self.spread).clamp(-4.0, 4.0)
-        mass, malignant = self.answer(self.join(torch.cat([pooled, known], dim=1))).unbind(dim=1)
-        return torch.stack([mass + self.trust * features[:, -1], malignant], dim=1)
+        answer: torch.Tensor = self.answer(self.join(torch.cat([pooled, known], dim=1)))
+        return torch.cat([answer[:, :1] + self.trust * features[:, -1:], answer[:, 1:]], dim=1)

@@ -12,16 +12,16 @@ from typing import Final
 import torch
 
 from cmmd_node.cad.breast import Field
-from cmmd_node.cad.classical import ClassicalDetector, breast_in, cluster_marks, reported
+from cmmd_node.cad.classical import ClassicalDetector, breast_in, reported
 from cmmd_node.cad.native import NativeFinder
 from cmmd_node.cad.second_look import ARCHITECTURE, SecondLook
-from cmmd_node.facts import Mark, Model, Spacing, View
+from cmmd_node.facts import Kind, Mark, Model, Spacing, View
 
 _SEED: Final = 0
 
 
 class UntrainedDetector:
-    """`SecondLook` with weights drawn by chance; calcification clusters are the classical detector's, as in bundles."""
+    """`SecondLook` for each kind, with weights drawn by chance."""
 
     model: Model
     threshold: float = 0.5
@@ -29,11 +29,12 @@ class UntrainedDetector:
     def __init__(self) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
-            network = SecondLook()
-        torch.nn.init.zeros_(network.trust)  # or it would begin as the classical detector, which is another baseline
+            networks = {kind: SecondLook(kind) for kind in Kind}
+        for network in networks.values():
+            torch.nn.init.zeros_(network.trust)  # or it would begin as the classical detector, another baseline
         digest = hashlib.sha256(f"{ARCHITECTURE} {_SEED} {ClassicalDetector().model.digest}".encode())
         self.model = Model(name="second-look-untrained", version="1", digest=digest.hexdigest())
-        self._find = NativeFinder(network)
+        self._find = NativeFinder(networks)
 
     def marks(
         self, pixels: Field, *, view: View, spacing: Spacing | None, threshold: float | None = None
@@ -42,5 +43,6 @@ class UntrainedDetector:
         breast = breast_in(pixels, view=view, spacing=spacing)
         if breast is None:
             return ()
-        marks = [replace(mark, probability_malignant=None) for mark in self._find(pixels, breast, view)]
-        return reported([*marks, *cluster_marks(pixels, breast)], self.threshold if threshold is None else threshold)
+        found = self._find(pixels, breast, view)
+        marks = [replace(mark, probability_malignant=None, subtypes=None) for mark in found]
+        return reported(marks, self.threshold if threshold is None else threshold)

@@ -81,11 +81,14 @@ def train(
     held_out: Annotated[
         int | None, typer.Option(min=0, help="Fold of the manifest that validates; default: every sixth group.")
     ] = None,
+    left_out: Annotated[
+        int | None, typer.Option(min=0, help="Fold that is not looked at, to be measured on afterwards.")
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="How often each image is seen.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="As torch names it: cpu, cuda.")] = "cpu",
 ) -> None:
-    """Train a mass network on outlined images and pack it as a bundle that is ready to install."""
+    """Train on outlined images, and pack the networks as a bundle that is ready to install."""
     from cmmd_node.train.fit import Recipe  # noqa: PLC0415
     from cmmd_node.train.train import About, Step, train_bundle  # noqa: PLC0415
 
@@ -106,6 +109,7 @@ def train(
             _golden_view(),
             work=work,
             held_out=held_out,
+            left_out=left_out,
             device=device,
             tell=tell,
         )

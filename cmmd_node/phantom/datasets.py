@@ -115,7 +115,7 @@ def to_datasets(exam: Exam, *, study: str | None = None, patient_id: str | None 
     study = str(exam.seed) if study is None else study
     patient_id = f"PHANTOM-{exam.seed:06d}" if patient_id is None else patient_id
     return tuple(
-        _to_dataset(view, study=study, patient_id=patient_id, seed=exam.seed, instance_number=number)
+        to_dataset(view, study=study, patient_id=patient_id, age=30 + exam.seed % 50, instance_number=number)
         for number, view in enumerate(exam.views, start=1)
     )
 
@@ -125,7 +125,8 @@ def _uid(*names: object) -> UID:
     return UID(f"2.25.{uuid.uuid5(_NAMESPACE, '/'.join(map(str, names))).int}")
 
 
-def _to_dataset(view: PhantomView, *, study: str, patient_id: str, seed: int, instance_number: int) -> FileDataset:
+def to_dataset(view: PhantomView, *, study: str, patient_id: str, age: int, instance_number: int) -> FileDataset:
+    """One image as CMMD would hold it; `study` decides all UIDs, as in `to_datasets`."""
     sop_instance_uid = _uid(study, "instance", view.view)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
@@ -143,7 +144,7 @@ def _to_dataset(view: PhantomView, *, study: str, patient_id: str, seed: int, in
     ds.SeriesInstanceUID = _uid(study, "series")
     ds.InstanceNumber = str(instance_number)
     ds.PatientName = ds.PatientID = patient_id
-    ds.PatientAge = f"{30 + seed % 50:03d}Y"
+    ds.PatientAge = f"{age:03d}Y"
     ds.AnatomicRegionSequence = _codes(_BREAST)
     ds.DeidentificationMethodCodeSequence = _codes(*_DEIDENTIFICATION)
     ds.AcquisitionContextSequence = Sequence()

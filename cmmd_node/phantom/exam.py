@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +88,7 @@ def _draw(seed: int, view: View, build: Build, lesions: list[Lesion]) -> Phantom
     places: dict[int, PointCR] = {}
     for lesion in lesions:
         where = Stream(seed, view, lesion.number, "place")
-        places[lesion.number] = _place(anatomy, lesion, list(places.values()), where)
+        places[lesion.number] = place_for(lesion, anatomy, list(places.values()), where)
 
     drawn: dict[int, Drawn] = {}
     grey = anatomy.grey
@@ -108,22 +109,36 @@ def _draw(seed: int, view: View, build: Build, lesions: list[Lesion]) -> Phantom
     return PhantomView(
         view=view,
         pixels=np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels,
-        nipple_cr=_in_pixels(anatomy.nipple_mm, mirrored),
+        nipple_cr=in_pixels(anatomy.nipple_mm, mirrored),
         truths=tuple(
             Truth(
                 kind=lesion.kind,
                 lesion=lesion.number,
-                center_cr=_in_pixels(drawn[lesion.number].center_mm, mirrored),
-                outline_cr=tuple(_in_pixels(corner, mirrored) for corner in drawn[lesion.number].outline_mm),
-                calcifications_cr=tuple(_in_pixels(spot, mirrored) for spot in drawn[lesion.number].calcifications_mm),
+                center_cr=in_pixels(drawn[lesion.number].center_mm, mirrored),
+                outline_cr=tuple(in_pixels(corner, mirrored) for corner in drawn[lesion.number].outline_mm),
+                calcifications_cr=tuple(in_pixels(spot, mirrored) for spot in drawn[lesion.number].calcifications_mm),
             )
             for lesion in lesions
         ),
     )
 
 
-def _place(anatomy: Anatomy, lesion: Lesion, taken: list[PointCR], stream: Stream) -> PointCR:
-    """A place at the lesion's distance from the nipple, within the breast and apart from muscle and other lesions."""
+class Sized(Protocol):
+    """What is needed of a lesion to find a place for it."""
+
+    @property
+    def nipple_distance_mm(self) -> float: ...
+
+    @property
+    def radius_mm(self) -> float: ...
+
+
+def place_for(lesion: Sized, anatomy: Anatomy, taken: list[PointCR], stream: Stream) -> PointCR:
+    """A place at the lesion's distance from the nipple, within the breast and apart from muscle and other lesions.
+
+    (column, row), mm, in a left breast. Height and width of a place in the breast are free where its depth is given, so
+    this is how CC and MLO show one lesion.
+    """
     best, best_room = anatomy.nipple_mm, -math.inf
     for _ in range(200):
         distance = lesion.nipple_distance_mm + stream.uniform(-3.0, 3.0)
@@ -132,7 +147,7 @@ def _place(anatomy: Anatomy, lesion: Lesion, taken: list[PointCR], stream: Strea
             anatomy.nipple_mm[0] + distance * math.cos(angle),
             anatomy.nipple_mm[1] + distance * math.sin(angle),
         )
-        room = _room(anatomy, column, row, 1.5 * lesion.radius_mm)
+        room = room_at(anatomy, column, row, 1.5 * lesion.radius_mm)
         room = min([room, *(math.dist((column, row), other) - 22.0 for other in taken)])
         if room > best_room:
             best, best_room = (column, row), room
@@ -141,7 +156,7 @@ def _place(anatomy: Anatomy, lesion: Lesion, taken: list[PointCR], stream: Strea
     return best
 
 
-def _room(anatomy: Anatomy, column_mm: float, row_mm: float, reach_mm: float) -> float:
+def room_at(anatomy: Anatomy, column_mm: float, row_mm: float, reach_mm: float) -> float:
     """How much further than reach_mm skin, muscle and chest wall are, mm; negative where there is not enough room."""
     r, c = int(row_mm / GRID_MM), int(column_mm / GRID_MM)
     if column_mm < 0.0 or not 0 <= r < anatomy.grey.shape[0]:
@@ -155,7 +170,7 @@ def _scatter_calcifications(image: Field, anatomy: Anatomy, stream: Stream) -> N
     for part in range(stream.below(3)):
         row = anatomy.nipple_mm[1] + (40.0 * part - 30.0) + stream.uniform(-8.0, 8.0)
         column = anatomy.nipple_mm[0] * stream.uniform(0.35, 0.7)
-        if _room(anatomy, column, row, 4.0) > 0.0:
+        if room_at(anatomy, column, row, 4.0) > 0.0:
             draw_calcification(image, (column, row), stream.uniform(40.0, 90.0), stream)
 
 
@@ -165,6 +180,7 @@ def _quantised(image: Field, skin_mm: NDArray[np.float64]) -> NDArray[np.uint8]:
     return (np.clip(image, 1.0, 255.0) + np.float32(0.5)).astype(np.uint8) * inside
 
 
-def _in_pixels(point_mm: PointCR, mirrored: bool) -> PointCR:
+def in_pixels(point_mm: PointCR, mirrored: bool) -> PointCR:
+    """Image coordinates of a place in a left breast; `mirrored` for a right one."""
     column, row = point_mm[0] / PIXEL_MM, point_mm[1] / PIXEL_MM
     return (COLUMNS - column if mirrored else column, row)

@@ -58,7 +58,7 @@ class Lesion:
         """Add the mass to a view on the half-resolution grid, in place."""
         radii = self._radii(stream)
         spread = 2.6 if self.spiculated else 1.3
-        window, x, y = _window(center_mm, spread * self.radius_mm * 1.4, GRID_MM, (GRID_ROWS, GRID_COLUMNS))
+        window, x, y = window_around(center_mm, spread * self.radius_mm * 1.4, GRID_MM, (GRID_ROWS, GRID_COLUMNS))
         distance = np.sqrt(x * x + y * y)
         turn = np.arctan2(y, x) / (2.0 * math.pi) * CORNERS
         rim = np.interp(turn, np.arange(CORNERS), radii, period=CORNERS)
@@ -90,7 +90,7 @@ class Lesion:
                 places.append(place)
         for place in places:
             draw_calcification(image, place, self.contrast * stream.uniform(0.55, 1.15), stream)
-        outline = _hull(np.array(places), margin_mm=1.0)
+        outline = hull_around(np.array(places), margin_mm=1.0)
         middle = (sum(x for x, _ in places) / len(places), sum(y for _, y in places) / len(places))
         return Drawn(middle, outline, tuple(places))
 
@@ -122,7 +122,7 @@ def draw_calcification(image: Field, center_mm: PointCR, contrast: float, stream
     """Add one calcification of 0.2 to 0.6 mm at full resolution, in place."""
     length, slim = stream.uniform(0.1, 0.3), stream.uniform(0.6, 1.0)
     angle = stream.uniform(0.0, math.pi)
-    window, x, y = _window(center_mm, 2.0 * length + 2 * PIXEL_MM, PIXEL_MM, (ROWS, COLUMNS))
+    window, x, y = window_around(center_mm, 2.0 * length + 2 * PIXEL_MM, PIXEL_MM, (ROWS, COLUMNS))
     u = (x * math.cos(angle) + y * math.sin(angle)) / length
     v = (y * math.cos(angle) - x * math.sin(angle)) / (length * slim)
     soft = PIXEL_MM / length
@@ -130,7 +130,7 @@ def draw_calcification(image: Field, center_mm: PointCR, contrast: float, stream
     image[window] += (contrast * body).astype(np.float32)
 
 
-def _window(
+def window_around(
     center_mm: PointCR, reach_mm: float, step_mm: float, shape: tuple[int, int]
 ) -> tuple[tuple[slice, slice], NDArray[np.float64], NDArray[np.float64]]:
     """The part of a grid around a place, and each pixel's offset from it to the right and down, mm."""
@@ -145,7 +145,7 @@ def _window(
     return (spans[0], spans[1]), grid_x, grid_y
 
 
-def _hull(points: NDArray[np.float64], margin_mm: float) -> tuple[PointCR, ...]:
+def hull_around(points: NDArray[np.float64], margin_mm: float) -> tuple[PointCR, ...]:
     """Corners of the convex hull of discs of margin_mm around the points."""
     angles = np.arange(12) * (2.0 * math.pi / 12)
     ring = margin_mm * np.stack([np.cos(angles), np.sin(angles)], axis=1)

@@ -6,7 +6,8 @@ The file is JSON, so that any model of anybody's can be evaluated::
      "thresholds": {"high sensitivity": 0.31},
      "images": [{"path": "a.dcm", "seconds": 0.7, "problem": null,
                  "marks": [{"kind": "mass", "center_cr": [812.0, 1010.5], "outline_cr": [[800, 1000], ...],
-                            "suspicion": 0.8, "probability_malignant": 0.6, "calcifications_cr": []}]}],
+                            "suspicion": 0.8, "probability_malignant": 0.6, "calcifications_cr": [],
+                            "subtypes": null}]}],
      "breasts": [{"patient": "D1-0001", "side": "L", "malignant": 0.7, "subtypes": {"luminal-a": 0.2, ...}}]}
 
 Paths are those of the manifest, and marks are as in ``analyze --json``. ``thresholds`` of the malignancy score are
@@ -75,6 +76,7 @@ class _Mark(_Strict):
     suspicion: Share
     probability_malignant: Share | None = None
     calcifications_cr: tuple[Point, ...] = ()
+    subtypes: dict[Subtype, Share] | None = None
 
 
 class _Image(_Strict):
@@ -177,6 +179,7 @@ def _mark(mark: Mark) -> _Mark:
         suspicion=mark.suspicion,
         probability_malignant=mark.probability_malignant,
         calcifications_cr=mark.calcifications_cr,
+        subtypes=None if mark.subtypes is None else dict(mark.subtypes),
     )
 
 

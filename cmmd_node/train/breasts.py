@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
-from cmmd_node.facts import BreastLabel, Classification
+from cmmd_node.facts import BreastLabel, Classification, Mark, Subtype
 from cmmd_node.train.answers import Answers
 from cmmd_node.train.manifest import LabelledImage
 
@@ -49,8 +50,9 @@ def tells_probability(answers: Answers) -> bool:
 def malignancy_scores(answers: Answers, breasts: Iterable[Breast]) -> list[float | None]:
     """How malignant a model takes each breast to be; None where it did not answer.
 
-    Its probability, if the model gives one; else the highest probability of a mark on its images; for a model that
-    gives no probabilities at all, the highest suspicion of a mark. A breast without marks scores 0.
+    Its probability, if the model gives one. Else the mean over the breast's images of the highest product of a mark's
+    suspicion and its probability of malignancy, for a probability counts as far as there is a lesion; an image without
+    marks scores 0. Of a model that gives no probabilities at all, the highest suspicion of a mark.
     """
     by_suspicion = not tells_probability(answers)
     return [_score(answers, breast, by_suspicion=by_suspicion) for breast in breasts]
@@ -60,10 +62,31 @@ def _score(answers: Answers, breast: Breast, *, by_suspicion: bool) -> float | N
     own = answers.breasts.get(breast.first.breast)
     if own is not None and own.malignant is not None:
         return own.malignant
-    told = [answers.images[image.path] for image in breast.images if image.path in answers.images]
-    answered = [answer for answer in told if answer.problem is None]
-    if not answered:
+    views = _marks_by_view(answers, breast)
+    if not views:
         return None
-    marks = [mark for answer in answered for mark in answer.marks]
-    scores = [mark.suspicion if by_suspicion else mark.probability_malignant for mark in marks]
-    return max((score for score in scores if score is not None), default=0.0)
+    if by_suspicion:
+        return max((mark.suspicion for marks in views for mark in marks), default=0.0)
+    return fmean(max(map(_weight, marks), default=0.0) for marks in views)
+
+
+def subtype_shares(answers: Answers, breast: Breast) -> Mapping[Subtype, float] | None:
+    """How probable a model takes each subtype to be; None where it does not tell.
+
+    Its own word, or else the mean over the breast's images of what the most malignant mark says.
+    """
+    own = answers.breasts.get(breast.first.breast)
+    if own is not None and own.subtypes is not None:
+        return own.subtypes
+    told = [mark for marks in _marks_by_view(answers, breast) for mark in sorted(marks, key=_weight)[-1:]]
+    shares = [mark.subtypes for mark in told if mark.subtypes is not None]
+    return {subtype: fmean(one.get(subtype, 0.0) for one in shares) for subtype in Subtype} if shares else None
+
+
+def _marks_by_view(answers: Answers, breast: Breast) -> list[tuple[Mark, ...]]:
+    told = [answers.images[image.path] for image in breast.images if image.path in answers.images]
+    return [answer.marks for answer in told if answer.problem is None]
+
+
+def _weight(mark: Mark) -> float:
+    return mark.suspicion * (mark.probability_malignant or 0.0)

@@ -1,6 +1,6 @@
-"""The training loop: prepared images in, weights of the second look out.
+"""The training loop: prepared images in, weights of a second look at one kind of lesion out.
 
-Each epoch draws, of every image, a few candidates in each mass and a few elsewhere, the more suspicious ones more
+Each epoch draws, of every image, a few candidates in each lesion and a few elsewhere, the more suspicious ones more
 often. Everything random follows from seed and epoch, so that a run that was interrupted goes on as if it had not been.
 """
 
@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from cmmd_node.cad.patches import Atlas
-from cmmd_node.cad.second_look import SecondLook
+from cmmd_node.cad.second_look import GRIDS, SecondLook
 from cmmd_node.errors import NodeError
+from cmmd_node.facts import Kind
 from cmmd_node.train.prepared import PreparedImage
 
 RATES = (0.5, 1.0, 2.0, 4.0)
@@ -38,13 +39,15 @@ class Recipe:
     learning_rate: float = 2e-3
     weight_decay: float = 2e-2
     inside: int = 3
-    """Candidates in a mass, each epoch."""
+    """Candidates in a lesion, each epoch."""
     outside: int = 10
     """Candidates elsewhere in an image, each epoch."""
     hardness: float = 0.3
     """How much more often the classical detector's log odds make a candidate be drawn."""
     malignancy: float = 0.5
-    """Weight of the second question, whether a mass is malignant."""
+    """Weight of the second question, whether a lesion is malignant."""
+    subtype: float = 0.3
+    """Weight of the third, of which subtype it is."""
     average: float = 0.998
     """Of the weights of one step in the average that is kept."""
 
@@ -69,15 +72,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Draws:
-    """Candidates of one epoch: image, candidate, 1 in a mass, 1 malignant (nan: unknown)."""
+    """Candidates of one epoch: image, candidate, 1 in a lesion, 1 malignant (nan: unknown), subtype (-1: unknown)."""
 
     image: npt.NDArray[np.int64]
     candidate: npt.NDArray[np.int64]
-    mass: npt.NDArray[np.float32]
+    lesion: npt.NDArray[np.float32]
     malignant: npt.NDArray[np.float32]
+    subtype: npt.NDArray[np.int64]
 
 
 def fit(
+    kind: Kind,
     images: Sequence[PreparedImage],
     recipe: Recipe,
     checkpoint: Path,
@@ -100,12 +105,12 @@ def fit(
     Raises
     ------
     NodeError
-        No image has a mass, or the checkpoint comes from another recipe.
+        No image has a lesion, or the checkpoint comes from another recipe.
     """
     if not any(len(image.malignant) for image in images):
-        raise NodeError("no image to train on has an outlined mass")
+        raise NodeError(f"no image to train on has an outlined {kind}")
     torch.manual_seed(recipe.seed)
-    network = SecondLook().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = SecondLook(kind).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     _standardise(network, images)
     averaged: SecondLook = copy.deepcopy(network).eval()
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -118,7 +123,7 @@ def fit(
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["epochs"]
-    atlas = Atlas([image.levels for image in images], device)
+    atlas = _atlas(kind, images, device)
     for epoch in range(first, recipe.epochs):
         started = time.monotonic()
         loss = _epoch(network, averaged, optimizer, _Feed(images, atlas, recipe, epoch, device))
@@ -147,6 +152,16 @@ def fit(
     return averaged
 
 
+def _atlas(kind: Kind, images: Sequence[PreparedImage], device: str) -> Atlas:
+    return Atlas((sheet for image in images for sheet in image.sheets), GRIDS[kind], device)
+
+
+def _first_sheets(images: Sequence[PreparedImage]) -> npt.NDArray[np.int64]:
+    """The number of each image's first sheet in the atlas."""
+    counts: npt.NDArray[np.int64] = np.array([0, *(len(image.sheets) for image in images)], np.int64)
+    return np.cumsum(counts)[:-1]
+
+
 def _standardise(network: SecondLook, images: Sequence[PreparedImage]) -> None:
     features = np.concatenate([image.features for image in images])
     network.center.copy_(torch.from_numpy(features.mean(axis=0)))
@@ -159,9 +174,11 @@ class _Batch:
 
     patches: torch.Tensor
     features: torch.Tensor
-    mass: torch.Tensor
+    lesion: torch.Tensor
     malignant: torch.Tensor
     """nan: unknown."""
+    subtype: torch.Tensor
+    """-1: unknown."""
     done: float
     """Share of the whole training that is behind it."""
 
@@ -175,6 +192,7 @@ class _Feed:
         self._rng = np.random.default_rng((recipe.seed, epoch))
         torch.manual_seed(int(self._rng.integers(1 << 31)))
         self._draws = _draw(images, recipe, self._rng)
+        self._first_sheets = _first_sheets(images)
         order = self._rng.permutation(len(self._draws.image))
         self._parts = [order[first : first + recipe.batch] for first in range(0, len(order), recipe.batch)]
         self.first_step = epoch * len(self._parts)
@@ -183,16 +201,18 @@ class _Feed:
         for number, part in enumerate(self._parts):
             draws = self._draws
             chosen = [(self._images[i], c) for i, c in zip(draws.image[part], draws.candidate[part], strict=True)]
-            centers = np.stack([image.centers_mm[candidate] for image, candidate in chosen])
-            centers += self._rng.normal(0.0, 1.0, centers.shape).astype(np.float32)
+            places = np.stack([image.places_mm[candidate] for image, candidate in chosen])
+            places += self._rng.normal(0.0, 1.0, places.shape).astype(np.float32)
+            sheets = self._first_sheets[draws.image[part]] + np.array([image.sheet[c] for image, c in chosen])
             patches = self._atlas.patches(
-                self._sent(draws.image[part]), self._sent(centers), self._sent(_turns(len(part), self._rng))
+                self._sent(sheets), self._sent(places), self._sent(_turns(len(part), self._rng))
             )
             yield _Batch(
                 patches=_other_looks(patches, self._rng),
                 features=self._sent(np.stack([image.features[candidate] for image, candidate in chosen])),
-                mass=self._sent(draws.mass[part]),
+                lesion=self._sent(draws.lesion[part]),
                 malignant=self._sent(draws.malignant[part]),
+                subtype=self._sent(draws.subtype[part]),
                 done=(self._epoch + number / len(self._parts)) / self.recipe.epochs,
             )
 
@@ -208,10 +228,15 @@ def _epoch(network: SecondLook, averaged: SecondLook, optimizer: torch.optim.Opt
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _pace(batch.done)
         answer = network(batch.patches, batch.features)
-        known = ~batch.malignant.isnan()
-        mass = binary_cross_entropy_with_logits(answer[:, 0], batch.mass)
+        known, told = ~batch.malignant.isnan(), batch.subtype >= 0
+        lesion = binary_cross_entropy_with_logits(answer[:, 0], batch.lesion)
         malignant = binary_cross_entropy_with_logits(answer[:, 1], batch.malignant.nan_to_num(), reduction="none")
-        loss = mass + recipe.malignancy * (malignant * known).sum() / known.sum().clamp(min=1)
+        subtype = cross_entropy(answer[:, 2:], batch.subtype.clamp(min=0), reduction="none")
+        loss = (
+            lesion
+            + recipe.malignancy * (malignant * known).sum() / known.sum().clamp(min=1)
+            + recipe.subtype * (subtype * told).sum() / told.sum().clamp(min=1)
+        )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -237,23 +262,25 @@ def _average(averaged: SecondLook, network: SecondLook, keep: float) -> None:
 
 
 def _draw(images: Sequence[PreparedImage], recipe: Recipe, rng: np.random.Generator) -> _Draws:
-    chosen: list[tuple[int, int, float, float]] = []
+    chosen: list[tuple[int, int, float, float, int]] = []
     for number, image in enumerate(images):
         near = (image.off < 1.5).any(axis=1) | image.hits.any(axis=1)
-        for mass, malignant in enumerate(image.malignant):
-            core = max(0.5, min(0.9, 3.0 / max(float(image.half_mm[mass]), 2.0)))
-            inside = np.flatnonzero(image.hits[:, mass] & (image.off[:, mass] <= core))
+        for lesion, malignant in enumerate(image.malignant):
+            core = max(0.5, min(0.9, 3.0 / max(float(image.half_mm[lesion]), 2.0)))
+            inside = np.flatnonzero(image.hits[:, lesion] & (image.off[:, lesion] <= core))
             label = math.nan if malignant < 0 else float(malignant)
-            chosen += [(number, int(c), 1.0, label) for c in rng.permutation(inside)[: recipe.inside]]
+            subtype = int(image.subtype[lesion])
+            chosen += [(number, int(c), 1.0, label, subtype) for c in rng.permutation(inside)[: recipe.inside]]
         outside = np.flatnonzero(~near)
         luck = recipe.hardness * image.log_odds[outside] + rng.gumbel(size=len(outside))
-        chosen += [(number, int(c), 0.0, math.nan) for c in outside[np.argsort(-luck)[: recipe.outside]]]
-    image_, candidate, mass_, malignant_ = zip(*chosen, strict=True)
+        chosen += [(number, int(c), 0.0, math.nan, -1) for c in outside[np.argsort(-luck)[: recipe.outside]]]
+    image_, candidate, lesion_, malignant_, subtype_ = zip(*chosen, strict=True)
     return _Draws(
         image=np.array(image_, np.int64),
         candidate=np.array(candidate, np.int64),
-        mass=np.array(mass_, np.float32),
+        lesion=np.array(lesion_, np.float32),
         malignant=np.array(malignant_, np.float32),
+        subtype=np.array(subtype_, np.int64),
     )
 
 
@@ -277,26 +304,29 @@ def _other_looks(patches: torch.Tensor, rng: np.random.Generator) -> torch.Tenso
 
 
 @torch.inference_mode()
-def answers(images: Sequence[PreparedImage], network: SecondLook, *, device: str = "cpu") -> list[torch.Tensor]:
-    """What the network says of all candidates of each image: log odds, shape (candidates, 2)."""
-    atlas = Atlas([image.levels for image in images], device)
+def answers(
+    kind: Kind, images: Sequence[PreparedImage], network: SecondLook, *, device: str = "cpu"
+) -> list[torch.Tensor]:
+    """What the network says of all candidates of each image, shape (candidates, ANSWERS)."""
+    atlas = _atlas(kind, images, device)
     said = []
-    for number, image in enumerate(images):
-        centers = torch.from_numpy(image.centers_mm).to(device)
-        which = torch.full((len(centers),), number, dtype=torch.int64, device=device)
-        said.append(network(atlas.patches(which, centers), torch.from_numpy(image.features).to(device)).cpu())
+    for image, first in zip(images, _first_sheets(images).tolist(), strict=True):
+        patches = atlas.patches(
+            torch.from_numpy(image.sheet + first).to(device), torch.from_numpy(image.places_mm).to(device)
+        )
+        said.append(network(patches, torch.from_numpy(image.features).to(device)).cpu())
     return said
 
 
 def sensitivities(images: Sequence[PreparedImage], log_odds: Sequence[npt.NDArray[np.float32]]) -> tuple[float, ...]:
-    """Share of the masses with a mark in them at each of `RATES` false marks per image."""
+    """Share of the lesions with a mark in them at each of `RATES` false marks per image."""
     best = np.array(
         [
-            values[image.hits[:, mass]].max(initial=-99.0)
+            values[image.hits[:, lesion]].max(initial=-99.0)
             for image, values in zip(images, log_odds, strict=True)
-            for mass in range(image.hits.shape[1])
+            for lesion in range(image.hits.shape[1])
         ]
     )
     false = [values[~image.hits.any(axis=1)] for image, values in zip(images, log_odds, strict=True)]
-    ranked = np.sort(np.concatenate(false))[::-1]
+    ranked = np.append(np.sort(np.concatenate(false))[::-1], -98.0)
     return tuple(float((best > ranked[min(int(rate * len(images)), len(ranked) - 1)]).mean()) for rate in RATES)

@@ -1,51 +1,56 @@
-"""Images as training sees them: the breast, the candidates in it and which of them are masses, kept on disk.
+"""Images as training sees them: the breast, the candidates in it and which of them are lesions, kept on disk.
 
-Preparing an image takes about half a second and leaves a hundred kilobytes, so it is done once: the cache is a folder
-with one file an image, named by the digest of what decides its content.
+Preparing an image takes about a second and leaves some hundred kilobytes, so it is done once: the cache is a folder
+with one file for each image and kind of lesion, named by the digest of what decides its content.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from cmmd_node.cad import candidates
 from cmmd_node.cad.breast import Breast, find_breast
+from cmmd_node.cad.candidates import Sighted, sighted
 from cmmd_node.cad.classical import ClassicalDetector
-from cmmd_node.cad.native import candidates_of
-from cmmd_node.cad.patches import tissue_levels
 from cmmd_node.errors import NotAnalysed
-from cmmd_node.facts import Classification, Kind, PointCR
+from cmmd_node.facts import Classification, Kind, PointCR, Subtype
 from cmmd_node.train.images import read_picture
 from cmmd_node.train.manifest import LabelledImage, Lesion
 
 _MALIGNANT = {Classification.MALIGNANT: 1, Classification.BENIGN: 0}
+_SUBTYPES = tuple(Subtype)
 _LEAST_HALF_MM = 2.0
-"""Masses that are smaller than twice this are given some room."""
+"""Lesions that are smaller than twice this are given some room."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedImage:
-    """One image with its candidates and its masses."""
+    """One image with its candidates and its lesions of one kind."""
 
-    levels: npt.NDArray[np.uint8]
-    """The breast, as `cad.patches.tissue_levels` gives it."""
-    centers_mm: npt.NDArray[np.float32]
-    """Shape (candidates, 2)."""
+    sheets: npt.NDArray[np.uint8]
+    """What patches are read from, as `cad.candidates.Sighted` has it; shape (sheets, rows, columns)."""
+    sheet: npt.NDArray[np.int64]
+    """Which of them each candidate is on, shape (candidates,)."""
+    places_mm: npt.NDArray[np.float32]
+    """Where it is there, shape (candidates, 2)."""
     features: npt.NDArray[np.float32]
     """Shape (candidates, features), as the network reads them."""
     hits: npt.NDArray[np.bool_]
-    """Shape (candidates, masses): the centre of the candidate lies in the outline of the mass."""
+    """Shape (candidates, lesions): the centre of the candidate lies in the outline of the lesion."""
     off: npt.NDArray[np.float32]
-    """Shape (candidates, masses): how far off the middle of the mass's box, 1 at its edges."""
+    """Shape (candidates, lesions): how far off the middle of the lesion's box, 1 at its edges."""
     half_mm: npt.NDArray[np.float32]
-    """Shape (masses,): half the shorter side of the box."""
+    """Shape (lesions,): half the shorter side of the box."""
     malignant: npt.NDArray[np.int8]
-    """Shape (masses,): 1 malignant, 0 benign, -1 unknown."""
+    """Shape (lesions,): 1 malignant, 0 benign, -1 unknown."""
+    subtype: npt.NDArray[np.int8]
+    """Shape (lesions,): which of `Subtype`, -1 unknown or none."""
 
     @property
     def log_odds(self) -> npt.NDArray[np.float32]:
@@ -61,22 +66,26 @@ class Unprepared:
     reason: str
 
 
-def prepared_images(images: Sequence[LabelledImage], cache: Path) -> Iterator[PreparedImage | Unprepared]:
+def prepared_images(
+    images: Sequence[LabelledImage], cache: Path
+) -> Iterator[Mapping[Kind, PreparedImage] | Unprepared]:
     """Prepare images, or take them from the cache, one after the other."""
     cache.mkdir(parents=True, exist_ok=True)
     classical = ClassicalDetector()
     for image in images:
         try:
-            file = cache / f"{_digest(image, classical)}.npz"
-            if not file.is_file():
-                _write(prepare(image, classical), file)
-            yield _read(file)
+            digest = _digest(image, classical)
+            files = {kind: cache / f"{digest}-{kind}.npz" for kind in Kind}
+            if not all(file.is_file() for file in files.values()):
+                for kind, prepared in prepare(image, classical).items():
+                    _write(prepared, files[kind])
+            yield {kind: _read(file) for kind, file in files.items()}
         except (NotAnalysed, OSError) as error:
             yield Unprepared(image.path, str(error))
 
 
-def prepare(image: LabelledImage, classical: ClassicalDetector) -> PreparedImage:
-    """One image as training sees it.
+def prepare(image: LabelledImage, classical: ClassicalDetector) -> dict[Kind, PreparedImage]:
+    """One image as training sees it, for each kind of lesion.
 
     Raises
     ------
@@ -91,22 +100,35 @@ def prepare(image: LabelledImage, classical: ClassicalDetector) -> PreparedImage
     breast = find_breast(picture.pixels, position=image.view.position, spacing=picture.spacing)
     if breast is None:
         raise NotAnalysed("no breast is found in it")
-    found, features = candidates_of(breast, classical)
-    masses = [lesion for lesion in image.lesions if lesion.kind is Kind.MASS]
-    outlines = [_on_grid(lesion.outline_cr, breast) for lesion in masses]
-    centers = found.centers_mm
-    boxes = np.array([[o.min(axis=0), o.max(axis=0)] for o in outlines]).reshape(-1, 2, 2)  # masses, corners, (x, y)
+    return {
+        kind: _of_kind(
+            [lesion for lesion in image.lesions if lesion.kind is kind],
+            sighted(kind, picture.pixels, breast, classical),
+            breast,
+            image.label.subtype,
+        )
+        for kind in Kind
+    }
+
+
+def _of_kind(lesions: Sequence[Lesion], seen: Sighted, breast: Breast, subtype: Subtype | None) -> PreparedImage:
+    outlines = [_on_grid(lesion.outline_cr, breast) for lesion in lesions]
+    centers = seen.centers_mm
+    boxes = np.array([[o.min(axis=0), o.max(axis=0)] for o in outlines]).reshape(-1, 2, 2)  # lesions, corners, (x, y)
     half = (boxes[:, 1] - boxes[:, 0]) / 2.0
     off = np.abs(centers[:, None] - boxes.mean(axis=1)) / np.maximum(half, _LEAST_HALF_MM)
     hits = [_inside(centers, outline) for outline in outlines]
+    malignant = np.array([_malignant(lesion) for lesion in lesions], np.int8)
     return PreparedImage(
-        levels=tissue_levels(breast),
-        centers_mm=centers.astype(np.float32),
-        features=features.astype(np.float32),
+        sheets=seen.sheets,
+        sheet=seen.sheet,
+        places_mm=seen.places_mm.astype(np.float32),
+        features=seen.features.astype(np.float32),
         hits=np.stack(hits, axis=1) if hits else np.zeros((len(centers), 0), np.bool_),
         off=off.max(axis=2).astype(np.float32),
         half_mm=half.min(axis=1).astype(np.float32),
-        malignant=np.array([_malignant(lesion) for lesion in masses], np.int8),
+        malignant=malignant,
+        subtype=np.where(malignant == 1, -1 if subtype is None else _SUBTYPES.index(subtype), -1).astype(np.int8),
     )
 
 
@@ -133,9 +155,16 @@ def _inside(points: npt.NDArray[np.float64], outline: npt.NDArray[np.float64]) -
 
 def _digest(image: LabelledImage, classical: ClassicalDetector) -> str:
     digest = hashlib.sha256(image.path.read_bytes())
-    known = image.spacing, image.view, image.lesions, classical.model.digest
+    known = image.spacing, image.view, image.lesions, image.label.subtype, classical.model.digest, _candidate_code()
     digest.update(repr(known).encode())
     return digest.hexdigest()
+
+
+def _candidate_code() -> str:
+    """Of the modules that decide candidates and patches, besides those that the classical detector names."""
+    folder = Path(candidates.__file__).parent
+    content = b"".join((folder / name).read_bytes() for name in ("candidates.py", "patches.py", "specks.py"))
+    return hashlib.sha256(content).hexdigest()
 
 
 def _write(image: PreparedImage, file: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from cmmd_node.facts import Subtype
 from cmmd_node.train.answers import Answers
 from cmmd_node.train.bootstrap import FloatArray, bootstrap, interval
-from cmmd_node.train.breasts import Breast
+from cmmd_node.train.breasts import Breast, subtype_shares
 from cmmd_node.train.roc import auc
 
 #: What is told apart from the rest.
@@ -28,14 +28,11 @@ def subtypes(breasts: Sequence[Breast], answers: Answers, *, draws: int) -> dict
     dict or None
         None when the model says nothing about subtypes.
     """
-    if not any(answer.subtypes is not None for answer in answers.breasts.values()):
-        return None
     known = [breast for breast in breasts if breast.label.subtype is not None]
-    told = []
-    for breast in known:
-        answer = answers.breasts.get(breast.first.breast)
-        if answer is not None and answer.subtypes is not None:
-            told.append((breast, answer.subtypes))
+    shares = [subtype_shares(answers, breast) for breast in known]
+    told = [(breast, one) for breast, one in zip(known, shares, strict=True) if one is not None]
+    if not told:
+        return None
     scores = np.array([[sum(one.get(s, 0.0) for s in asked) for _, one in told] for asked in QUESTIONS.values()])
     truth = np.array([[breast.label.subtype in asked for breast, _ in told] for asked in QUESTIONS.values()], bool)
 

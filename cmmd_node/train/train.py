@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,20 @@ from cmmd_node.cad.native import WEIGHTS_FILE
 from cmmd_node.cad.sealing import seal
 from cmmd_node.cad.second_look import ARCHITECTURE, SecondLook
 from cmmd_node.errors import NodeError
-from cmmd_node.facts import Kind
+from cmmd_node.facts import Kind, Subtype
 from cmmd_node.train.fit import RATES, Recipe, answers, fit, sensitivities
 from cmmd_node.train.manifest import LabelledImage, read_manifest
 from cmmd_node.train.prepared import PreparedImage, Unprepared, prepared_images
+from cmmd_node.train.roc import auc
 
 _VALIDATION_SHARE = 6
 """One group in so many validates where the manifest has no folds."""
 _USUAL_FALSE_MARKS = 1.0
 """False marks per validation image at suspicion 0.5."""
-_ENOUGH_MASSES = 50
-"""Benign and as many malignant ones that validate: fewer calibrate no probability."""
+_ENOUGH = 15
+"""Benign and as many malignant lesions of a kind on images that validate: fewer calibrate no probability."""
 _THRESHOLD = 0.5
+_PLURAL = {Kind.MASS: "masses", Kind.CALCIFICATION_CLUSTER: "calcification clusters"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,7 @@ def train_bundle(
     *,
     work: Path,
     held_out: int | None = None,
+    left_out: int | None = None,
     device: str = "cpu",
     tell: Callable[[Step | str], None],
 ) -> Bundle:
@@ -79,74 +82,112 @@ def train_bundle(
         Folder of prepared images, the checkpoint and the log; with it an interrupted training goes on.
     held_out : int, optional
         Fold that validates; default: every sixth group.
+    left_out : int, optional
+        Fold whose images are not looked at, to measure on afterwards.
     tell
         Called with how far the preparation is, and with a line for each epoch and each image that is not used.
 
     Raises
     ------
     NodeError
-        The manifest cannot be read, or one of the parts holds no mass.
+        The manifest cannot be read, one of the parts holds no mass, or one fold is to be held out and left out.
     """
     if out.exists():
         raise NodeError(f"{out} is there already")
     collection = read_manifest(manifest)
     for problem in collection.problems:
         tell(f"{manifest}: {problem}")
+    if held_out is not None and held_out == left_out:
+        raise NodeError(f"fold {held_out} cannot both validate and be left out")
     used = [image for image in collection.images if image.excluded is None]
+    used = [image for image in used if left_out is None or image.fold != left_out]
     parts = ([i for i in used if not _validates(i, held_out)], [i for i in used if _validates(i, held_out)])
     work.mkdir(parents=True, exist_ok=True)
     training, validation = (_prepared(part, work / "prepared", tell) for part in parts)
-    if not any(len(image.malignant) for image in validation):
+    if not any(len(image[Kind.MASS].malignant) for image in validation):
         raise NodeError(f"{manifest}: no image that validates has an outlined mass")
-
-    def after_epoch(epoch: int, network: SecondLook) -> None:
-        figures = {"epoch": epoch, **measure(validation, answers(validation, network, device=device))}
-        with (work / "log.jsonl").open("a") as log:
-            log.write(json.dumps(figures) + "\n")
-        tell("held out: " + ", ".join(f"{name} {value}" for name, value in figures.items()))
-
-    checkpoint = work / "checkpoint.pt"
-    network = fit(
-        training,
-        recipe,
-        checkpoint,
-        device=device,
-        tell=lambda progress: tell(str(progress)),
-        after_epoch=after_epoch,
-    ).cpu()
-    calibrated = _calibrate(network, validation)
-    _halve(network)
-    said = answers(validation, network)
-    metrics = {
-        "validation": {
-            **measure(validation, said),
-            "classical": _froc(validation, [image.log_odds for image in validation]),
-            "images": len(validation),
-            "masses": sum(len(image.malignant) for image in validation),
-            "hit": "the centre of the mark lies in the outline",
-        }
-    }
+    taught = [
+        _teach(
+            kind,
+            [image[kind] for image in training],
+            [image[kind] for image in validation],
+            recipe,
+            work,
+            device=device,
+            tell=tell,
+        )
+        for kind in Kind
+        if all(any(len(image[kind].malignant) for image in part) for part in (training, validation))
+    ]
     made = _Made(
         about=about,
         recipe=recipe,
         manifest_sha256=collection.sha256,
         sources=tuple(sorted({image.source for image in used if image.source})),
-        metrics=metrics,
-        calibrated=calibrated,
+        images=len(validation),
+        taught=taught,
+        subtypes=_seen_subtypes(training),
     )
-    _fill(out, network, made)
+    _fill(out, made)
     return seal(out, golden)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Taught:
+    """A network that learnt one kind of lesion."""
+
+    kind: Kind
+    network: SecondLook
+    calibrated: bool
+    """Its probability of malignancy is one."""
+    metrics: dict[str, Any]
+
+
+def _teach(
+    kind: Kind,
+    training: Sequence[PreparedImage],
+    validation: Sequence[PreparedImage],
+    recipe: Recipe,
+    work: Path,
+    *,
+    device: str,
+    tell: Callable[[Step | str], None],
+) -> _Taught:
+    """Fit, calibrate and measure the network of one kind."""
+
+    def after_epoch(epoch: int, network: SecondLook) -> None:
+        said = answers(kind, validation, network, device=device)
+        figures = {"kind": kind, "epoch": epoch, **measure(validation, said)}
+        with (work / "log.jsonl").open("a") as log:
+            log.write(json.dumps(figures) + "\n")
+        tell("held out: " + ", ".join(f"{name} {value}" for name, value in figures.items()))
+
+    network = fit(
+        kind,
+        training,
+        recipe,
+        work / f"checkpoint-{kind}.pt",
+        device=device,
+        tell=lambda progress: tell(f"{kind}, {progress}"),
+        after_epoch=after_epoch,
+    ).cpu()
+    calibrated = _calibrate(kind, network, validation)
+    _halve(network)
+    metrics = {
+        **measure(validation, answers(kind, validation, network)),
+        "lesions": sum(len(image.malignant) for image in validation),
+        "classical": _froc(validation, [image.log_odds for image in validation]),
+    }
+    return _Taught(kind=kind, network=network, calibrated=calibrated, metrics=metrics)
+
+
 def measure(images: Sequence[PreparedImage], said: Sequence[torch.Tensor]) -> dict[str, Any]:
-    """FROC of the masses, and the AUC of malignant against benign ones that have a mark in them."""
+    """FROC of the lesions, and the AUC of malignant against benign ones that have a mark in them."""
     figures = _froc(images, [answer[:, 0].numpy() for answer in said])
-    log_odds, malignant = _of_masses(images, said)
-    positive, negative = log_odds[malignant == 1], log_odds[malignant == 0]
-    if len(positive) and len(negative):
-        above = (positive[:, None] > negative).mean() + (positive[:, None] == negative).mean() / 2
-        figures["auc_malignant"] = round(float(above), 4)
-        figures["masses_with_result"] = len(malignant)
+    log_odds, malignant = _of_lesions(images, said)
+    if 0 < malignant.sum() < len(malignant):
+        figures["auc_malignant"] = round(auc(log_odds.astype(np.float64), malignant == 1), 4)
+        figures["lesions_with_result"] = len(malignant)
     return figures
 
 
@@ -155,18 +196,24 @@ def _froc(images: Sequence[PreparedImage], log_odds: Sequence[npt.NDArray[np.flo
     return {f"sensitivity_at_{rate:g}": round(value, 4) for rate, value in zip(RATES, found, strict=True)}
 
 
-def _of_masses(
+def _of_lesions(
     images: Sequence[PreparedImage], said: Sequence[torch.Tensor]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-    """Log odds of malignancy at the most suspicious mark in each mass with a known result, and that result."""
+    """Log odds of malignancy at the most suspicious mark in each lesion with a known result, and that result."""
     log_odds, malignant = [], []
     for image, answer in zip(images, said, strict=True):
-        for mass, label in enumerate(image.malignant):
-            inside = np.flatnonzero(image.hits[:, mass])
+        for lesion, label in enumerate(image.malignant):
+            inside = np.flatnonzero(image.hits[:, lesion])
             if label >= 0 and len(inside):
                 log_odds.append(float(answer[inside[answer[inside, 0].argmax()], 1]))
                 malignant.append(label)
     return np.array(log_odds, np.float32), np.array(malignant, np.int8)
+
+
+def _seen_subtypes(images: Sequence[Mapping[Kind, PreparedImage]]) -> bool:
+    """Whether lesions of every subtype were shown: what was never seen is never told."""
+    seen = {subtype for image in images for kind in Kind for subtype in image[kind].subtype.tolist()}
+    return seen >= set(range(len(Subtype)))
 
 
 def _validates(image: LabelledImage, held_out: int | None) -> bool:
@@ -175,7 +222,9 @@ def _validates(image: LabelledImage, held_out: int | None) -> bool:
     return int(hashlib.sha256(image.group.encode()).hexdigest(), 16) % _VALIDATION_SHARE == 0
 
 
-def _prepared(images: Sequence[LabelledImage], cache: Path, tell: Callable[[Step | str], None]) -> list[PreparedImage]:
+def _prepared(
+    images: Sequence[LabelledImage], cache: Path, tell: Callable[[Step | str], None]
+) -> list[Mapping[Kind, PreparedImage]]:
     ready = []
     for done, image in enumerate(prepared_images(images, cache), start=1):
         if isinstance(image, Unprepared):
@@ -187,22 +236,23 @@ def _prepared(images: Sequence[LabelledImage], cache: Path, tell: Callable[[Step
 
 
 @torch.no_grad()
-def _calibrate(network: SecondLook, validation: Sequence[PreparedImage]) -> bool:
+def _calibrate(kind: Kind, network: SecondLook, validation: Sequence[PreparedImage]) -> bool:
     """Shift the last layer so that suspicion 0.5 means the usual false marks, and malignancy a probability (Platt).
 
     Returns
     -------
     bool
-        Whether there were masses enough for a probability.
+        Whether there were lesions enough for a probability.
     """
-    said = answers(validation, network)
+    said = answers(kind, validation, network)
     false = [
         answer[torch.from_numpy(~image.hits.any(axis=1)), 0] for image, answer in zip(validation, said, strict=True)
     ]
     ranked = torch.cat(false).sort(descending=True).values
-    network.answer.bias[0] -= ranked[min(round(_USUAL_FALSE_MARKS * len(validation)), len(ranked) - 1)]
-    log_odds, malignant = _of_masses(validation, said)
-    if min((malignant == 1).sum(), (malignant == 0).sum()) < _ENOUGH_MASSES:
+    if len(ranked):
+        network.answer.bias[0] -= ranked[min(round(_USUAL_FALSE_MARKS * len(validation)), len(ranked) - 1)]
+    log_odds, malignant = _of_lesions(validation, said)
+    if min((malignant == 1).sum(), (malignant == 0).sum()) < _ENOUGH:
         return False
     slope, offset = _platt(torch.from_numpy(log_odds), torch.from_numpy(malignant).float())
     network.answer.weight[1] *= slope
@@ -232,7 +282,7 @@ def _platt(log_odds: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
     return float(line[0].detach()), float(line[1].detach())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Made:
     """What a bundle tells of its making."""
 
@@ -241,24 +291,34 @@ class _Made:
     manifest_sha256: str
     sources: tuple[str, ...]
     """Whom to cite, as the manifest tells."""
-    metrics: dict[str, Any]
-    calibrated: bool
+    images: int
+    """How many validated."""
+    taught: Sequence[_Taught]
+    subtypes: bool
+
+    @property
+    def calibrated(self) -> bool:
+        return all(one.calibrated for one in self.taught)
 
 
-def _fill(folder: Path, network: SecondLook, made: _Made) -> None:
+def _fill(folder: Path, made: _Made) -> None:
     """All files of a bundle but golden marks and digests; parameters in half precision."""
     about = made.about
     folder.mkdir(parents=True)
-    halves = {name for name, _ in network.named_parameters()}
-    weights = {name: v.half() if name in halves else v for name, v in network.state_dict().items()}
-    save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS_FILE)
+    weights = {}
+    for one in made.taught:
+        halves = {name for name, _ in one.network.named_parameters()}
+        for name, value in one.network.state_dict().items():
+            weights[f"{one.kind}.{name}"] = (value.half() if name in halves else value).contiguous()
+    save_file(weights, folder / WEIGHTS_FILE)
+    what = " and ".join(_PLURAL[one.kind] for one in made.taught)
     metadata = {
         "schema": SCHEMA,
         "name": about.name,
         "version": about.version,
         "kind": Way.NATIVE,
-        "task": "detection of masses in mammograms, CC and MLO",
-        "description": "Judges the candidates of the classical detector by what is around them on three grids.",
+        "task": f"detection of {what} in mammograms, CC and MLO",
+        "description": "Judges the candidates of the classical detector by what is around them on several grids.",
         "intended_use": "research; not a medical device",
         "contraindications": "no screening or diagnosis; implants, magnified views and tomosynthesis were never seen",
         "authors": f"trained with cmmd-node {__version__}",
@@ -267,10 +327,17 @@ def _fill(folder: Path, network: SecondLook, made: _Made) -> None:
         "changelog": {about.version: f"recipe {asdict(made.recipe)}, manifest sha256 {made.manifest_sha256}"},
         "pytorch_version": [".".join(torch.__version__.split(".")[:2])],
         "architecture": ARCHITECTURE,
-        "kinds": [Kind.MASS],
+        "kinds": [one.kind for one in made.taught],
         "threshold": _THRESHOLD,
         "probability_malignant": made.calibrated,
-        "eval_metrics": made.metrics,
+        "subtypes": made.subtypes,
+        "eval_metrics": {
+            "validation": {
+                "images": made.images,
+                "hit": "the centre of the mark lies in the outline",
+                **{one.kind.value: one.metrics for one in made.taught},
+            }
+        },
     }
     (folder / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
     (folder / LICENCE).write_text(about.licence_text)
@@ -278,20 +345,21 @@ def _fill(folder: Path, network: SecondLook, made: _Made) -> None:
 
 
 def _card(made: _Made) -> str:
-    about, figures = made.about, made.metrics["validation"]
+    about = made.about
     sources = "\n".join(f"- {source}" for source in made.sources) or "A collection whose manifest names no source."
-    measured = "\n".join(f"- {name}: {value}" for name, value in figures.items() if not isinstance(value, dict))
-    classical = ", ".join(f"{name} {value}" for name, value in figures["classical"].items())
+    kinds = [one.kind for one in made.taught]
+    what = " and ".join(_PLURAL[kind] for kind in kinds)
+    left = "" if Kind.CALCIFICATION_CLUSTER in kinds else " Calcification clusters are left to the classical detector."
     malignancy = (
-        "Its probability of malignancy of a mass was calibrated (Platt) on the masses that validate, the same on which "
-        "`auc_malignant` was measured."
+        "Its probability of malignancy of a lesion was calibrated (Platt) on the lesions that validate, the same on "
+        "which `auc_malignant` was measured."
         if made.calibrated
-        else "It gives no probability of malignancy: too few masses with a known result validated it."
+        else "It gives no probability of malignancy: too few lesions with a known result validated it."
     )
+    subtypes = " Its probabilities of molecular subtypes are exploratory and not calibrated." if made.subtypes else ""
     return f"""# {about.name} {about.version}
 
-Research software, not a medical device. Finds masses in CC and MLO mammograms; calcification clusters are left to the
-classical detector of cmmd-node. {malignancy}
+Research software, not a medical device. Finds {what} in CC and MLO mammograms.{left} {malignancy}{subtypes}
 
 ## Made from
 
@@ -299,15 +367,19 @@ classical detector of cmmd-node. {malignancy}
 
 Manifest sha256 {made.manifest_sha256}; recipe {asdict(made.recipe)}; cmmd-node {__version__}.
 
-## Measured on the images that were held out for validation
+## Measured on the {made.images} images that were held out for validation
 
-They chose the operating point (about one false mark per image at suspicion 0.5), so these figures flatter it a little.
-
-{measured}
-- classical detector on the same images: {classical}
-
+They chose the operating point (about one false mark per image and kind at suspicion 0.5), so these figures flatter it a
+little.
+{"".join(map(_measured, made.taught))}
 ## Limits
 
 Nothing is known of how it does on images of other makers, film or digital, than those above; of implants, of women
 without symptoms, and of lesions that the classical detector does not even take for candidates, which it never sees.
 """
+
+
+def _measured(one: _Taught) -> str:
+    figures = "\n".join(f"- {name}: {value}" for name, value in one.metrics.items() if not isinstance(value, dict))
+    classical = ", ".join(f"{name} {value}" for name, value in one.metrics["classical"].items())
+    return f"\n{_PLURAL[one.kind]}:\n\n{figures}\n- classical detector on the same images: {classical}\n"

@@ -41,7 +41,7 @@ def store_large(port: int, name: str, frames: int) -> None:
     peer.release()
 
 
-def memory_mb(pid: int, field: str) -> float:
+def memory_mb(pid: int | str, field: str) -> float:
     """A field of proc(5), status."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{field}:"):

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from cmmd_node.cad.golden import GoldenView
 from cmmd_node.cad.second_look import SecondLook
-from cmmd_node.facts import Laterality, Spacing, View, ViewPosition
+from cmmd_node.facts import Kind, Laterality, Spacing, View, ViewPosition
 
 SPACING = Spacing(row_mm=0.25, column_mm=0.25)
 VIEW = View(Laterality.LEFT, ViewPosition.CC)
@@ -76,9 +76,10 @@ def filled(folder: Path, **told: Any) -> Path:
 
 
 def native(folder: Path, **changes: Any) -> Path:
-    filled(folder, **{"kind": "native", "architecture": "second-look/1", "pytorch_version": [TORCH], **changes})
+    filled(folder, **{"kind": "native", "architecture": "second-look/2", "pytorch_version": [TORCH], **changes})
     torch.manual_seed(1)
-    save_file({k: v.contiguous() for k, v in SecondLook().state_dict().items()}, folder / "model.safetensors")
+    weights = SecondLook(Kind.MASS).state_dict()
+    save_file({f"mass.{name}": value.contiguous() for name, value in weights.items()}, folder / "model.safetensors")
     return folder
 
 

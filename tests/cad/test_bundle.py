@@ -132,7 +132,10 @@ REFUSALS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "architecture": (lambda f: rewrite(f, architecture="vit-giant"), "architecture is 'vit-giant'"),
     "no architecture": (lambda f: rewrite(f, architecture=None), "architecture"),
     "foreign key": (lambda f: rewrite(f, command=["rm"]), "command is for bundles of kind command"),
-    "kinds": (lambda f: rewrite(f, kinds=["mass", "calcification-cluster"]), "masses only"),
+    "kinds": (
+        lambda f: rewrite(f, kinds=["mass", "calcification-cluster"]),
+        "calcification-cluster.answer.bias is missing",
+    ),
     "digest": (spoil_weights, "model.safetensors has sha256 "),
     "missing file": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
     "missing card": (lambda f: (f / "MODEL_CARD.md").unlink(), "MODEL_CARD.md is missing"),
@@ -164,10 +167,12 @@ def copy_of(folder: Path, tmp_path: Path) -> Path:
 def test_weights_of_another_shape_or_with_nan_are_refused(tmp_path: Path) -> None:
     folder = native(tmp_path / "b")
     weights = load_file(folder / "model.safetensors")
-    save_file(weights | {"answer.bias": torch.zeros(3)}, folder / "model.safetensors")
-    with pytest.raises(BundleRefused, match=r"answer.bias is of shape \(3,\); the network takes of shape \(2,\)"):
+    save_file(weights | {"mass.answer.bias": torch.zeros(3)}, folder / "model.safetensors")
+    with pytest.raises(BundleRefused, match=r"answer.bias is of shape \(3,\); the network takes of shape \(6,\)"):
         seal(folder, golden_view())
-    save_file(weights | {"answer.bias": torch.tensor([0.0, torch.nan])}, folder / "model.safetensors")
+    save_file(
+        weights | {"mass.answer.bias": torch.tensor([0.0, torch.nan, 0.0, 0.0, 0.0, 0.0])}, folder / "model.safetensors"
+    )
     with pytest.raises(BundleRefused, match=r"answer.bias holds NaN"):
         seal(folder, golden_view())
 

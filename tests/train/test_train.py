@@ -60,7 +60,7 @@ def train(folder: Path, manifest: Path, name: str, told: list[Any], **changes: A
 
 
 def epochs_in(told: list[Any]) -> list[int]:
-    return [int(line.split()[1]) for line in map(str, told) if line.startswith("epoch ")]
+    return [int(line.split()[2]) for line in map(str, told) if line.startswith("mass, epoch ")]
 
 
 def test_training_ends_in_a_bundle_that_finds_the_same_after_an_interruption(tmp_path: Path) -> None:
@@ -71,7 +71,9 @@ def test_training_ends_in_a_bundle_that_finds_the_same_after_an_interruption(tmp
 
     bundle = read_bundle(first)
     assert bundle.metadata.data_source == "Nobody et al. 2026, CC0"
-    assert bundle.metadata.eval_metrics["validation"]["masses"] == 1
+    assert bundle.metadata.eval_metrics["validation"]["mass"]["lesions"] == 1
+    assert bundle.metadata.kinds == (Kind.MASS,)  # nobody outlined a cluster
+    assert not bundle.metadata.subtypes  # and nobody told one
     assert not bundle.metadata.probability_malignant  # one mass calibrates nothing
     assert "Nobody et al. 2026" in (first / "MODEL_CARD.md").read_text()
     marks = open_detector(str(first)).marks(
@@ -83,7 +85,7 @@ def test_training_ends_in_a_bundle_that_finds_the_same_after_an_interruption(tmp
         pass
 
     def interrupt(what: Any) -> None:
-        if str(what).startswith("epoch 1 "):
+        if str(what).startswith("mass, epoch 1 "):
             raise Interrupted
 
     with pytest.raises(Interrupted):

@@ -1,0 +1,126 @@
+"""Where time and memory of a four-view exam go, stage by stage, with a bundle of networks of this program.
+
+``python -m tests.bench.latency BUNDLE [--repeats N] [--threads N]``
+
+A phantom exam of four views of 2294 x 1914 pixels, written as DICOM, goes through what the node does to it: reading
+pixels, finding the breast, candidates of masses and of clusters, patches, networks, marks; and once more as a whole.
+Seconds are those of the fastest of some repeats, for all four views, with the model warm. They are told as ratios to
+two yardsticks measured in the same run: the networks' bare forward pass over the patches that they judge, and that of
+the convolutional trunk over all pixels of the four images, which is what a dense detector of its size would cost.
+Memory is the peak of resident memory during a stage (VmHWM, proc(5)), libraries included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from cmmd_node.assemble.pixels import read_pixels
+from cmmd_node.assemble.views import mammogram_of, read_header
+from cmmd_node.cad import ClassicalDetector, Detector, open_detector
+from cmmd_node.cad.breast import find_breast
+from cmmd_node.cad.bundle import read_bundle
+from cmmd_node.cad.candidates import sighted
+from cmmd_node.cad.native import Networks, judged, open_networks
+from cmmd_node.cad.patches import Atlas
+from cmmd_node.cad.second_look import GRIDS
+from cmmd_node.phantom import make_exam, to_datasets
+from tests.bench.memory import memory_mb
+
+SEED = 12
+
+
+class Stopwatch:
+    """Seconds and peak memory of stages, the fastest of each."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.peak_mb: dict[str, float] = {}
+
+    def __call__(self, stage: str, work: Callable[[], Any]) -> Any:
+        Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+        start = time.perf_counter()
+        result = work()
+        seconds = time.perf_counter() - start
+        self.seconds[stage] = min(seconds, self.seconds.get(stage, seconds))
+        self.peak_mb[stage] = max(memory_mb("self", "VmHWM"), self.peak_mb.get(stage, 0.0))
+        return result
+
+
+@torch.inference_mode()
+def run_once(folder: Path, watch: Stopwatch, detector: Detector, networks: Networks) -> None:
+    paths = sorted(folder.iterdir())
+    classical = ClassicalDetector()
+    images = watch("read pixels", lambda: [(mammogram_of(read_header(path)), read_pixels(path)) for path in paths])
+    breasts = watch(
+        "find breasts",
+        lambda: [find_breast(pixels, position=m.view.position, spacing=m.spacing) for m, pixels in images],
+    )
+    pairs = [(pixels, breast) for (_, pixels), breast in zip(images, breasts, strict=True)]
+    for kind, network in networks.items():
+        seen = watch(f"candidates, {kind}", lambda kind=kind: [sighted(kind, *pair, classical) for pair in pairs])
+        seen = [one for one in seen if len(one.features)]
+        inputs = watch(
+            f"patches, {kind}",
+            lambda kind=kind, seen=seen: [
+                Atlas(one.sheets, GRIDS[kind]).patches(
+                    torch.from_numpy(one.sheet), torch.from_numpy(one.places_mm).float()
+                )
+                for one in seen
+            ],
+        )
+        features = [torch.from_numpy(one.features) for one in seen]
+        watch(
+            f"network, {kind}",
+            lambda network=network, inputs=inputs, features=features: [
+                network(patches, known) for patches, known in zip(inputs, features, strict=True)
+            ],
+        )
+        watch(
+            f"patches and network as in service, {kind}",
+            lambda kind=kind, network=network, seen=seen: [judged(one, kind, network) for one in seen],
+        )
+    trunk = next(iter(networks.values())).trunk
+    whole = [torch.from_numpy(pixels)[None, None].to(memory_format=torch.channels_last) for _, pixels in images]
+    watch("trunk over all pixels", lambda: [trunk(pixels) for pixels in whole])
+    watch(
+        "the whole detector, from pixels to marks",
+        lambda: [detector.marks(pixels, view=m.view, spacing=m.spacing) for m, pixels in images],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    watch, bundle = Stopwatch(), read_bundle(arguments.bundle)
+    detector = watch("open the bundle, golden marks included", lambda: open_detector(str(arguments.bundle)))
+    networks = {
+        kind: network.eval().to(memory_format=torch.channels_last) for kind, network in open_networks(bundle).items()
+    }
+    with TemporaryDirectory() as name:
+        for number, ds in enumerate(to_datasets(make_exam(SEED))):
+            ds.save_as(Path(name) / f"{number}.dcm", enforce_file_format=True)
+        for _ in range(arguments.repeats):
+            run_once(Path(name), watch, detector, networks)
+    forward = sum(seconds for stage, seconds in watch.seconds.items() if stage.startswith("network, "))
+    dense = watch.seconds["trunk over all pixels"]
+    print(f"{bundle.label}, {arguments.threads} threads, four views of 2294 x 1914")
+    print(f"{'stage':46} {'seconds':>8} {'/ forward':>10} {'/ trunk over all':>17} {'peak MB':>8}")
+    for stage, seconds in watch.seconds.items():
+        print(
+            f"{stage:46} {seconds:8.3f} {seconds / forward:10.2f} {seconds / dense:17.2f} {watch.peak_mb[stage]:8.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
