@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pydicom.uid import UID
 
 from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, __version__, association
+from cmmd_node.conformance.dicomweb import dicomweb_sections
 from cmmd_node.conformance.markdown import table
 from cmmd_node.conformance.objects import class_of
 from cmmd_node.deliver import retry, scu
@@ -42,7 +43,8 @@ results to the configured peers by C-STORE. This statement is for administrators
 
 {table(("SOP Class", "UID", "as SCU", "as SCP"), _sop_classes())}
 
-Not offered: Query/Retrieve, Modality Worklist, MPPS, Storage Commitment as SCU, DICOMweb, Media Storage, printing."""
+DICOMweb (STOW-RS, QIDO-RS, WADO-RS) as origin server: 3.7. Not offered: Query/Retrieve as SCP, Modality Worklist, MPPS,
+Storage Commitment as SCU, Media Storage, printing."""
     yield f"""## 2 Implementation model
 
 One application entity with one AE title (`node.ae_title`, default `{NodeSettings().ae_title}`). An object that comes
@@ -97,8 +99,8 @@ with each of the transfer syntaxes
 
 {table(("transfer syntax", "UID"), ((one.name, one) for one in scp.TRANSFER_SYNTAXES))}
 
-Every attribute is kept, and the bytes of the data set as they came. Nothing that was received can be retrieved over the
-network.
+Every attribute is kept, and the bytes of the data set as they came. What was received can be retrieved over DICOMweb
+(3.7) alone.
 
 For Presentation images of CC and MLO views are analysed; For Processing and tomosynthesis objects, other views and
 images that cannot be read are kept and answered as not analysed, with the reason.
@@ -135,7 +137,9 @@ Failure Reason (0008,1197) of what is not vouched for:
 
 {table(("reason", "meaning"), ((f"{reason:04X}", words) for reason, words in commitment.REASONS.items()))}
 
-Objects are kept until the administrator removes them. Retrieve AE Title is not sent: nothing can be retrieved."""
+Objects are kept until the administrator removes them. Retrieve AE Title is not sent: nothing can be retrieved by
+C-MOVE or C-GET."""
+    yield from dicomweb_sections()
     yield f"""## 4 Network configuration
 
 TCP/IP, IPv4 and IPv6. Listens on `receive.host` and `receive.port` (default {_RECEIVE.host}:{_RECEIVE.port}). Each peer

@@ -9,7 +9,10 @@ from fastapi.responses import JSONResponse
 from cmmd_node.dicomweb.access import Access
 from cmmd_node.dicomweb.headers import Cataloguer
 from cmmd_node.dicomweb.qido import qido_routes
+from cmmd_node.dicomweb.rendered import rendered_routes
+from cmmd_node.dicomweb.store import Store
 from cmmd_node.dicomweb.stow import stow_routes
+from cmmd_node.dicomweb.wado import wado_routes
 from cmmd_node.errors import MalformedRequest
 from cmmd_node.index import Index
 from cmmd_node.receive.inbox import Inbox
@@ -28,6 +31,9 @@ def make_dicomweb(settings: Settings, index: Index, inbox: Inbox, cataloguer: Ca
     app = FastAPI(title="cmmd-node DICOMweb", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[access])
     app.include_router(stow_routes(settings, inbox))
     app.include_router(qido_routes(index, cataloguer, most=settings.web.results))
+    store = Store(index, settings.node.data_dir, cataloguer)
+    app.include_router(wado_routes(store))
+    app.include_router(rendered_routes(store))
 
     @app.exception_handler(MalformedRequest)
     def malformed(_request: Request, error: Exception) -> JSONResponse:
