@@ -117,6 +117,9 @@ class InvalidResult(NodeError):
 class PeerFailed(NodeError):
     """A peer did not do what was asked of it; trying again may help."""
 
+    retry_after_seconds: float | None = None
+    """When the peer wants to be asked again, if it said so."""
+
 
 class PeerRefused(PeerFailed):
     """A peer refused for good what was asked of it; a person must act."""

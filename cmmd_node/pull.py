@@ -20,6 +20,7 @@ from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.part10 import take_in
 from cmmd_node.receive.scp import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from cmmd_node.retrieve import FoundSeries, Problem, Source, Take
+from cmmd_node.retrieve.dicomweb import DicomwebArchive
 from cmmd_node.retrieve.dimse import GettingPacs, MovingPacs
 from cmmd_node.serve import lock
 from cmmd_node.settings import CHECK_AE_TITLE, PeerSettings, Settings
@@ -71,17 +72,20 @@ def spool_of_pull(settings: Settings) -> Iterator[tuple[Index, Inbox]]:
         os.close(held)
 
 
-def source_named(settings: Settings, name: str) -> MovingPacs | GettingPacs:
-    """The configured peer of that name, as something to fetch from.
+def source_named(settings: Settings, name: str) -> MovingPacs | GettingPacs | DicomwebArchive:
+    """The configured peer or archive of that name, as something to fetch from.
 
     Raises
     ------
     SettingsError
         There is none, or it cannot be asked.
     """
+    archive = next((one for one in settings.dicomweb if one.name == name), None)
+    if archive is not None:
+        return DicomwebArchive(archive)
     peer = next((one for one in settings.peer if one.name == name), None)
     if peer is None or not (peer.host and peer.port):
-        raise SettingsError(f"no peer {name} with a host and port is configured")
+        raise SettingsError(f"neither a peer {name} with a host and port nor an archive {name} is configured")
     return pacs_of(settings, peer)
 
 

@@ -36,7 +36,7 @@ from cmmd_node.assemble.views import mammogram_of, read_header, view_of
 from cmmd_node.cad import Detector, model_of, open_detector
 from cmmd_node.cad.geometry import breast_geometry, collocations, geometry_model
 from cmmd_node.cad.isolation import IsolatedPool, Lost
-from cmmd_node.deliver import Outgoing, Verdict, report_commitment, retry_after_seconds, send, verdict_of
+from cmmd_node.deliver import Outgoing, Verdict, report_commitment, retry_after_seconds, send_to, verdict_of
 from cmmd_node.errors import BundleRefused, InvalidResult, ModelFault, NotAnalysed, PeerFailed, PeerRefused
 from cmmd_node.facts import (
     USUAL_FORMS,
@@ -67,7 +67,7 @@ from cmmd_node.index.work import (
 from cmmd_node.receive.commitment import judge, result_of
 from cmmd_node.receive.scp import STORAGE_CLASSES
 from cmmd_node.report import Place, ResultObject, with_findings, write_results
-from cmmd_node.settings import BUILTIN, CHECK_AE_TITLE, CHECK_PEER, PeerSettings, Settings
+from cmmd_node.settings import BUILTIN, CHECK_AE_TITLE, DicomwebSettings, PeerSettings, Settings
 from cmmd_node.tls import to_peer
 
 logger = logging.getLogger(__name__)
@@ -470,11 +470,12 @@ class StudyRoute:
                     connection, self._client, study_instance_uid, number, peer.name, give_up_ms=give_up_ms
                 )
 
-    def _destinations(self, source: str) -> tuple[PeerSettings, ...]:
-        """All peers with results; the exams of the node's own check go back to it alone."""
+    def _destinations(self, source: str) -> tuple[PeerSettings | DicomwebSettings, ...]:
+        """All peers and archives with results; the exams of the node's own check go back to it alone."""
         if source == CHECK_AE_TITLE:
             return (self._settings.check_peer,)
-        return tuple(peer for peer in self._settings.peer if peer.results)
+        everybody: tuple[PeerSettings | DicomwebSettings, ...] = (*self._settings.peer, *self._settings.dicomweb)
+        return tuple(one for one in everybody if one.results)
 
     def _wanted_forms(self, source: str) -> dict[Codes, frozenset[Form]]:
         """What the peers want of an exam, with which codes; the answer is written even if nobody wants it."""
@@ -494,10 +495,10 @@ class StudyRoute:
             delivery = parcels.find_delivery(connection, delivery_id)
             if delivery is None or delivery.turn != turn or delivery.state is not DeliveryState.WAITING:
                 return None
-            peer = self._settings.peer_named(delivery.peer)
+            peer = self._settings.destination_named(delivery.peer)
             waiting = parcels.unanswered_parcels(connection, delivery, peer.results, peer.codes) if peer else ()
-        state, problem = DeliveryState.WAITING, None
-        if peer is None or not peer.port:
+        state, problem, asked_to_wait = DeliveryState.WAITING, None, 0.0
+        if peer is None or not peer.can_be_sent_to:
             state, problem = DeliveryState.DEAD, f"{delivery.peer} is no longer configured for results"
         else:
             try:
@@ -505,7 +506,7 @@ class StudyRoute:
             except PeerRefused as error:
                 state, problem = DeliveryState.DEAD, str(error)
             except PeerFailed as error:
-                problem = str(error)
+                problem, asked_to_wait = str(error), error.retry_after_seconds or 0.0
             with self._index.read() as connection:
                 left = parcels.unanswered_parcels(connection, delivery, peer.results, peer.codes)
                 refused = parcels.refused_parcels(connection, delivery_id)
@@ -520,25 +521,18 @@ class StudyRoute:
         with self._index.write() as connection:
             parcels.record_attempt(connection, delivery_id, state, problem)
         logger.warning("delivery %d to %s: %s; will be tried again", delivery_id, delivery.peer, problem)
-        return self._pause(delivery.attempts)
+        return max(self._pause(delivery.attempts), min(asked_to_wait, self._settings.deliver.retry_limit_seconds))
 
     def _send_parcels(
-        self, delivery: parcels.Delivery, peer: PeerSettings, waiting: Sequence[parcels.Parcel]
+        self, delivery: parcels.Delivery, peer: PeerSettings | DicomwebSettings, waiting: Sequence[parcels.Parcel]
     ) -> str | None:
         """Send what is left and store each final answer as it comes; the last problem, if there was one."""
         problem = None
-        answers = send(
-            [Outgoing.from_file(self._root / parcel.path) for parcel in waiting],
-            host=peer.host,
-            port=peer.port or 0,
-            called_ae_title=peer.ae_title,
-            calling_ae_title=CHECK_AE_TITLE if peer.name == CHECK_PEER else self._settings.node.ae_title,
-            tls=to_peer(self._settings, peer),
-        )
-        for answer in answers:
+        outgoing = [Outgoing.from_file(self._root / parcel.path) for parcel in waiting]
+        for answer in send_to(self._settings, peer, outgoing):
             verdict = Verdict.REFUSED if answer.status is None else verdict_of(answer.status)
             if verdict is not Verdict.STORED:
-                problem = f"{peer.ae_title}: {answer.problem}"
+                problem = f"{peer.name}: {answer.problem}"
             if verdict is not Verdict.TRY_AGAIN:
                 with self._index.write() as connection:
                     parcels.record_parcel(

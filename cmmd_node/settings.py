@@ -12,6 +12,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -35,7 +36,7 @@ from cmmd_node.facts import USUAL_FORMS, Analysis, Codes, Form
 CONFIG_VARIABLE = "CMMD_NODE_CONFIG"
 _PREFIX, _DELIMITER = "CMMD_NODE_", "__"
 #: Keys whose values no message repeats.
-_SECRETS = frozenset({"token", "password"})
+_SECRETS = frozenset({"token", "password", "client_secret"})
 
 
 def _ae_title(value: str) -> str:
@@ -235,6 +236,11 @@ class PeerSettings(_Section):
     retrieve: Literal["move", "get"] = "move"
 
     @property
+    def can_be_sent_to(self) -> bool:
+        """Whether it is known where it listens."""
+        return bool(self.host and self.port)
+
+    @property
     def certificate_is_fingerprint(self) -> bool:
         """Whether `certificate` is a SHA-256 fingerprint, not a name."""
         return re.fullmatch(r"[0-9a-f]{64}", self.certificate) is not None
@@ -249,18 +255,53 @@ class PeerSettings(_Section):
 
 
 class DicomwebSettings(_Section):
-    """An archive over HTTP; this version knows its name only."""
+    """An archive over HTTP: to fetch from, to send to, or both."""
 
     name: Name
     url: str
     results: tuple[Form, ...] = ()
+    codes: Codes = Codes.SCT
+    token: SecretStr = SecretStr("")
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    token_url: str = ""
+    client_id: str = ""
+    client_secret: SecretStr = SecretStr("")
+    scope: str = ""
+    ca: Path | None = None
 
-    @field_validator("results")
+    @property
+    def can_be_sent_to(self) -> bool:
+        """It has a url, or there is no such section."""
+        return True
+
+    @field_validator("url", "token_url")
     @classmethod
-    def _not_yet(cls, value: tuple[Form, ...]) -> tuple[Form, ...]:
-        if value:
-            raise ValueError("delivery over DICOMweb is not offered by this version; leave it empty")
+    def _is_http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
+            raise ValueError("is no http or https URL without query")
+        if parts.username or parts.password:
+            raise ValueError("holds a user; user and password have keys of their own")
         return value
+
+    @model_validator(mode="after")
+    def _usable(self) -> DicomwebSettings:
+        if not self.url:
+            raise ValueError(f"archive {self.name} has no url")
+        client = (self.token_url, self.client_id, self.client_secret.get_secret_value())
+        if any(client) != all(client):
+            raise ValueError(f"archive {self.name}: token_url, client_id and client_secret are wanted together")
+        if bool(self.user) != bool(self.password.get_secret_value()):
+            raise ValueError(f"archive {self.name}: user and password are wanted together")
+        ways = [bool(self.token.get_secret_value()), bool(self.user), any(client)]
+        if sum(ways) > 1:
+            raise ValueError(f"archive {self.name}: one of token, user and token_url is wanted, not several")
+        for url in (self.url, self.token_url):
+            parts = urlsplit(url)
+            if any(ways) and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+                raise ValueError(f"archive {self.name}: credentials would cross the network in clear text; use https")
+        return self
 
 
 class Settings(BaseSettings):
@@ -364,6 +405,10 @@ class Settings(BaseSettings):
     def peer_named(self, name: str) -> PeerSettings | None:
         """The peer of that name, the self-check included; None when nobody has it."""
         return next((peer for peer in (*self.peer, self.check_peer) if peer.name == name), None)
+
+    def destination_named(self, name: str) -> PeerSettings | DicomwebSettings | None:
+        """The peer or archive of that name, as somewhere to send to; None when nobody has it."""
+        return self.peer_named(name) or next((archive for archive in self.dicomweb if archive.name == name), None)
 
     def masked(self) -> dict[str, Any]:
         """Plain values for people and logs, with secrets masked."""

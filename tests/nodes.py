@@ -62,8 +62,8 @@ class RunningNode:
         As in the configuration; empty for SQLite.
     supervised
         False starts each role without the supervisor, so that the test decides when a dead one comes back.
-    peer
-        Tables of ``[[peer]]``.
+    peer, dicomweb
+        Tables of ``[[peer]]`` and ``[[dicomweb]]``.
     sections
         Other sections; what is not given is set for a test: free ports, a settle time of a second, one CAD process.
     """
@@ -75,6 +75,7 @@ class RunningNode:
         database_url: str = "",
         supervised: bool = True,
         peer: Iterable[dict[str, Any]] = (),
+        dicomweb: Iterable[dict[str, Any]] = (),
         **sections: dict[str, Any],
     ) -> None:
         receive_port, web_port, check_port = free_ports(3)
@@ -93,7 +94,7 @@ class RunningNode:
         self.log = folder / "node.log"
         folder.mkdir(parents=True, exist_ok=True)
         values = {name: {**defaults.get(name, {}), **section} for name, section in given.items()}
-        self.config.write_text(_toml(values, peer), encoding="utf-8")
+        self.config.write_text(_toml(values, peer, dicomweb), encoding="utf-8")
         self.settings: Settings = load_settings(self.config)
         self._supervised = supervised
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -357,10 +358,11 @@ class Orthanc(Process):
         config = folder / "orthanc.json"
         config.write_text(json.dumps({**values, **settings}, indent=1), encoding="utf-8")
         super().__init__(["Orthanc", config], folder / "orthanc.log", TCP_NODELAY="1")
+        self._login = next(iter({**values, **settings}.get("RegisteredUsers", {}).items()), None)
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.http}/system", timeout=5).status_code == 200 and echo(
+            return httpx.get(f"{self.http}/system", timeout=5, auth=self._login).status_code == 200 and echo(
                 host="127.0.0.1", port=self.port, called_ae_title=self.ae_title, calling_ae_title="TEST"
             )
         except httpx.TransportError:
@@ -369,7 +371,8 @@ class Orthanc(Process):
     def find(self, study_instance_uid: str, **wanted: str) -> list[str]:
         """Orthanc's names of the instances of a study, with other attributes that they must have."""
         query = {"StudyInstanceUID": str(study_instance_uid), **wanted}
-        answer = httpx.post(f"{self.http}/tools/find", json={"Level": "Instance", "Query": query}, timeout=10)
+        words = {"Level": "Instance", "Query": query}
+        answer = httpx.post(f"{self.http}/tools/find", json=words, timeout=10, auth=self._login)
         answer.raise_for_status()
         return list(answer.json())
 
@@ -438,11 +441,14 @@ end
 """
 
 
-def _toml(sections: dict[str, dict[str, Any]], peers: Iterable[dict[str, Any]]) -> str:
+def _toml(
+    sections: dict[str, dict[str, Any]], peers: Iterable[dict[str, Any]], archives: Iterable[dict[str, Any]]
+) -> str:
     """A configuration file; JSON's strings, numbers and lists are TOML's too."""
     lines = []
     tables = [(f"[{name}]", values) for name, values in sections.items()]
-    for heading, values in [*tables, *(("[[peer]]", values) for values in peers)]:
+    tables += [("[[peer]]", values) for values in peers] + [("[[dicomweb]]", values) for values in archives]
+    for heading, values in tables:
         lines += [heading, *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
     return "\n".join(lines)
 

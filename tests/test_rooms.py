@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "cmmd_node"
 
 #: From the ground up; a room imports itself and rooms of floors below its own. A new room takes its place here.
 FLOORS = (
-    {"cmmd_node", "errors", "facts", "files", "settings", "tls", "association", "multipart"},
+    {"cmmd_node", "errors", "facts", "files", "settings", "tls", "association", "multipart", "http_client"},
     {"index"},
     {"receive", "retrieve", "assemble", "cad", "report", "deliver", "phantom"},  # the steps
     {"cmmd", "dicomweb", "route"},  # what is made of steps: the collection's reader, the origin server, the route
@@ -26,7 +26,7 @@ FLOORS = (
 )
 
 #: On the ground floor the order counts as well: each imports only those before it.
-GROUND = ("cmmd_node", "errors", "facts", "files", "settings", "tls", "association", "multipart")
+GROUND = ("cmmd_node", "errors", "facts", "files", "settings", "tls", "association", "multipart", "http_client")
 
 #: Libraries and the only rooms that may import them.
 ONLY_IN = {
@@ -37,6 +37,8 @@ ONLY_IN = {
     "uvicorn": {"web", "dicomweb"},
     "highdicom": {"report"},
     "pynetdicom": {"association", "receive", "retrieve", "deliver", "phantom"},
+    "dicomweb_client": {"retrieve"},
+    "requests": {"http_client"},
     "alembic": {"index"},
     "typer": {"cli"},
     "rich": {"cli"},
@@ -54,6 +56,7 @@ PUBLIC = {
         "report_commitment",
         "retry_after_seconds",
         "send",
+        "send_to",
         "verdict_of",
     },
     "dicomweb": {"Cataloguer", "make_dicomweb"},
@@ -151,7 +154,7 @@ def test_only_settings_read_the_environment() -> None:
         ("cmmd_node.receive.scp", ["torch", "highdicom", "fastapi", "scipy", "cmmd_node.cad"]),
         ("cmmd_node.serve", ["torch", "highdicom", "fastapi", "scipy", "cmmd_node.cad"]),
         ("cmmd_node.web", ["torch", "highdicom", "scipy", "cmmd_node.cad"]),
-        ("cmmd_node.deliver", ["torch", "highdicom", "fastapi", "sqlalchemy"]),
+        ("cmmd_node.deliver", ["torch", "highdicom", "fastapi", "sqlalchemy.orm"]),
     ],
 )
 def test_role_runs_without_what_it_does_not_need(module: str, absent: list[str]) -> None:

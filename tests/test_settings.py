@@ -195,9 +195,9 @@ WRONG = {
         + "results = ['seg']",
         ["pacs", "this node itself"],
     ),
-    "results to an archive": (
-        "[[dicomweb]]\nname = 'a'\nurl = 'http://h'\nresults = ['seg']",
-        ["dicomweb.0.results", "not offered"],
+    "a login to an archive in clear text": (
+        "[[dicomweb]]\nname = 'a'\nurl = 'http://h'\ntoken = 'sesame'",
+        ["archive a", "clear text"],
     ),
 }
 

@@ -12,7 +12,7 @@ import typer
 from cmmd_node.cli.console import ConfigOption, JsonOption, log, out, print_json, progress
 from cmmd_node.errors import NodeError, SettingsError
 from cmmd_node.facts import USUAL_FORMS, Codes, Form
-from cmmd_node.settings import load_settings
+from cmmd_node.settings import CHECK_PEER, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,29 +64,20 @@ def analyze(
 @app.command()
 def send(
     paths: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them.")],
-    to: Annotated[str, typer.Option("--to", help="Name of a configured peer.")],
+    to: Annotated[str, typer.Option("--to", help="Name of a configured peer or archive.")],
     config: ConfigOption = None,
 ) -> None:
-    """Send files to a configured destination by C-STORE."""
-    from cmmd_node.deliver import Outgoing, Verdict, verdict_of  # noqa: PLC0415
-    from cmmd_node.deliver import send as store  # noqa: PLC0415
+    """Send files to a configured destination: by C-STORE to a peer, by STOW-RS to an archive."""
+    from cmmd_node.deliver import Outgoing, Verdict, send_to, verdict_of  # noqa: PLC0415
     from cmmd_node.files import files_below  # noqa: PLC0415
-    from cmmd_node.tls import to_peer  # noqa: PLC0415
 
     settings = load_settings(config)
-    peer = next((one for one in settings.peer if one.name == to), None)
-    if peer is None or not peer.port:
-        raise SettingsError(f"no peer {to} with a host and port is configured")
+    destination = settings.destination_named(to)
+    if destination is None or not destination.can_be_sent_to or destination.name == CHECK_PEER:
+        raise SettingsError(f"neither a peer {to} with a host and port nor an archive {to} is configured")
     outgoing = [Outgoing.from_file(path) for path in files_below(paths)]
     failed = 0
-    for answer in store(
-        outgoing,
-        host=peer.host,
-        port=peer.port,
-        called_ae_title=peer.ae_title,
-        calling_ae_title=settings.node.ae_title,
-        tls=to_peer(settings, peer),
-    ):
+    for answer in send_to(settings, destination, outgoing):
         stored = answer.status is not None and verdict_of(answer.status) is Verdict.STORED
         failed += not stored
         out.print(f"{answer.outgoing.path}: {'stored' if stored else answer.problem}", markup=False)

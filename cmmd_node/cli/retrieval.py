@@ -26,7 +26,7 @@ _MOST_PROBLEMS = 20
 def pull(
     context: typer.Context,
     *,
-    source: Annotated[str, typer.Option("--from", help="Name of a configured peer.")] = "",
+    source: Annotated[str, typer.Option("--from", help="Name of a configured peer or archive.")] = "",
     patient_id: Annotated[str, typer.Option(help="All studies of this patient.")] = "",
     accession: Annotated[str, typer.Option(help="The study of this accession number.")] = "",
     study_date: Annotated[str, typer.Option(help="YYYYMMDD or YYYYMMDD-YYYYMMDD.")] = "",
@@ -45,7 +45,7 @@ def pull(
     from cmmd_node.retrieve import Wanted  # noqa: PLC0415
 
     if not source:
-        raise typer.BadParameter("the name of a configured peer is wanted", param_hint="--from")
+        raise typer.BadParameter("the name of a configured peer or archive is wanted", param_hint="--from")
     settings = load_settings(config)
     wanted = Wanted(
         patient_id=patient_id,

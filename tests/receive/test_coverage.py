@@ -1,7 +1,7 @@
 """Every fault of the project's list that concerns receiving has a test, or is here with the reason why it has none.
 
 Rows are those of the reliability list: A network and upper layer, B DIMSE, C data sets, E disk and database, H the
-DICOMweb server. A test says with ``@pytest.mark.fault`` which it covers.
+DICOMweb server, I the DICOMweb client. A test says with ``@pytest.mark.fault`` which it covers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ ROWS = (
     | {f"C{number}" for number in (40, 41, 43, 44, 46, 47, 49, 50, 55, 56, 58)}
     | {f"E{number}" for number in (67, 68, 69, 70, 71, 72, 73, 74, 76, 77, 79, 80, 82, 83, 85)}
     | {f"H{number}" for number in (115, 116, 118, 119, 121, 122, 124, 125, 127, 128)}
+    | {f"I{number}" for number in (130, 131, 133, 134, 136, 137, 139)}
 )
 
 #: Rows of these groups that concern what happens after receiving; tests/assemble, tests/e2e and others have them.
