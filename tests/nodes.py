@@ -170,6 +170,10 @@ class RunningNode:
         wait_until(lambda: pid not in self.pids(role), 10, f"the end of {role}")
         return pid
 
+    def has_ended(self, role: str) -> bool:
+        """Whether the process of a role that was started without supervisor is over, by whose hand ever."""
+        return self._processes[role].poll() is not None
+
     def kill_supervisor(self) -> None:
         """SIGKILL the supervisor alone."""
         self._processes["all"].kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,7 +20,11 @@ from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.scp import Receiver
 from cmmd_node.settings import Settings
 from tests.conftest import MakeSettings
+from tests.receive.naive import NaiveReceiver
 from tests.receive.raw import RawPeer
+
+#: "naive": the tests run on a receiver that is not ours.
+RECEIVER_VARIABLE = "CMMD_NODE_TEST_RECEIVER"
 
 
 @dataclass
@@ -29,7 +34,7 @@ class Reception:
     settings: Settings
     index: Index
     inbox: Inbox
-    receiver: Receiver
+    receiver: Receiver | NaiveReceiver
 
     @property
     def port(self) -> int:
@@ -88,7 +93,8 @@ def receive(make_settings: MakeSettings) -> Iterator[Callable[..., Reception]]:
         index = open_index(settings)
         client = index.client()
         inbox = Inbox(settings, index, client)
-        receiver = Receiver(settings, inbox, CommitmentRequests(settings, index, client))
+        kind = NaiveReceiver if os.environ.get(RECEIVER_VARIABLE) == "naive" else Receiver
+        receiver = kind(settings, inbox, CommitmentRequests(settings, index, client))
         receiver.start()
         running.append(Reception(settings, index, inbox, receiver))
         return running[-1]
