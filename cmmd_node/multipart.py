@@ -9,6 +9,8 @@ from enum import Enum, auto
 
 from cmmd_node.errors import MalformedRequest
 
+#: RFC 2046 wants at most 70 characters; Orthanc's boundaries have 73.
+_BOUNDARY_LIMIT = 200
 _HEADERS_LIMIT = 16_384
 _PADDING_LIMIT = 256
 _PREAMBLE_LIMIT = 65_536
@@ -37,8 +39,8 @@ class MultipartReader:
     """Takes a body in pieces of any size and tells what is in it as soon as it is certain."""
 
     def __init__(self, boundary: str) -> None:
-        if not 0 < len(boundary) <= 70 or not boundary.isascii():
-            raise MalformedRequest("Content-Type has no boundary of 1 to 70 ASCII characters")
+        if not 0 < len(boundary) <= _BOUNDARY_LIMIT or not boundary.isascii():
+            raise MalformedRequest(f"Content-Type has no boundary of 1 to {_BOUNDARY_LIMIT} ASCII characters")
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
         self._buffer = bytearray(b"\r\n")  # so that a delimiter at the very beginning looks like any other
         self._state = _State.PREAMBLE

@@ -140,6 +140,7 @@ class WebSettings(_Section):
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    url: str = ""
     token: SecretStr = SecretStr("")
     user: str = ""
     password: SecretStr = SecretStr("")
@@ -154,6 +155,13 @@ class WebSettings(_Section):
     def asks_who(self) -> bool:
         """Whether DICOMweb wants a token, or a user and password."""
         return bool(self.token.get_secret_value() or self.user)
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_url(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[\w.:\[\]-]+(/[\w./~-]*)?", value, re.ASCII):
+            raise ValueError("a URL like https://node.hospital.example/dicom-web is wanted, or nothing")
+        return value
 
     @model_validator(mode="after")
     def _guarded(self) -> WebSettings:

@@ -70,8 +70,8 @@ def test_what_is_no_multipart_body_is_said_to_be_none(body: bytes, what: str) ->
         parts(body, 100)
 
 
-@pytest.mark.parametrize("boundary", ["", "x" * 71, "ü"])
-def test_a_boundary_has_1_to_70_ascii_characters(boundary: str) -> None:
+@pytest.mark.parametrize("boundary", ["", "x" * 201, "ü"])
+def test_a_boundary_is_short_and_ascii(boundary: str) -> None:
     with pytest.raises(MalformedRequest, match="boundary"):
         MultipartReader(boundary)
 

@@ -159,6 +159,7 @@ WRONG = {
     "port 0": ("[receive]\nport = 0", ["receive.port"]),
     "port too high": ("[web]\nport = 65536", ["web.port"]),
     "port that is no number": ("[web]\nport = 'http'", ["web.port", "http"]),
+    "address that is none": ("[web]\nurl = 'node.example'", ["web.url", "https://"]),
     "user without password": ("[web]\nuser = 'u'", ["web", "user and password"]),
     "user with a colon": (f"[web]\nuser = 'u:v'\npassword = '{PASSWORD}'", ["web", "colon"]),
     "token that cannot be sent": (f"[web]\ntoken = '{PASSWORD} 1'", ["web", "bearer token"]),

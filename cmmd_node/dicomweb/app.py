@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -12,11 +14,14 @@ from cmmd_node.dicomweb.qido import qido_routes
 from cmmd_node.dicomweb.rendered import rendered_routes
 from cmmd_node.dicomweb.store import Store
 from cmmd_node.dicomweb.stow import stow_routes
+from cmmd_node.dicomweb.urls import sender
 from cmmd_node.dicomweb.wado import wado_routes
 from cmmd_node.errors import MalformedRequest
 from cmmd_node.index import Index
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 def make_dicomweb(settings: Settings, index: Index, inbox: Inbox, cataloguer: Cataloguer) -> FastAPI:
@@ -29,6 +34,7 @@ def make_dicomweb(settings: Settings, index: Index, inbox: Inbox, cataloguer: Ca
     """
     access = Depends(Access(settings.web))
     app = FastAPI(title="cmmd-node DICOMweb", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[access])
+    app.state.url = settings.web.url.rstrip("/")
     app.include_router(stow_routes(settings, inbox))
     app.include_router(qido_routes(index, cataloguer, most=settings.web.results))
     store = Store(index, settings.node.data_dir, cataloguer)
@@ -36,7 +42,8 @@ def make_dicomweb(settings: Settings, index: Index, inbox: Inbox, cataloguer: Ca
     app.include_router(rendered_routes(store))
 
     @app.exception_handler(MalformedRequest)
-    def malformed(_request: Request, error: Exception) -> JSONResponse:
+    def malformed(request: Request, error: Exception) -> JSONResponse:
+        logger.warning("HTTP request from %s refused: %s", sender(request), type(error).__name__)
         return JSONResponse({"detail": str(error)}, 400)
 
     @app.exception_handler(RequestValidationError)

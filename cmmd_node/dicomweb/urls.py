@@ -21,8 +21,18 @@ Uid = Annotated[str, AfterValidator(_uid)]
 
 
 def base_url(request: Request) -> str:
-    """The base URI of the service as the user agent knows it, ``http://HOST:PORT/dicom-web``."""
-    return str(request.base_url).rstrip("/") + str(request.scope.get("root_path", ""))
+    """The base URI of the service as the user agent knows it, ``http://HOST:PORT/dicom-web``.
+
+    What ``web.url`` says, else the Host header. dicomweb-client leaves the port out of that: where no proxy speaks, it
+    is the one that the request came in on.
+    """
+    if request.app.state.url:
+        return str(request.app.state.url)
+    url = request.base_url
+    server = request.scope.get("server")
+    if url.port is None and server is not None and "x-forwarded-for" not in request.headers:
+        url = url.replace(port=server[1])
+    return str(url).rstrip("/") + str(request.scope.get("root_path", ""))
 
 
 def sender(request: Request) -> str:

@@ -226,6 +226,24 @@ def test_pages_hold_every_match_once_and_tell_how_many_follow(serve: Serve) -> N
     )
 
 
+def test_addresses_are_those_that_user_agents_know(web: WebRole) -> None:
+    def told(role: WebRole, **headers: str) -> str:
+        return str(role.client.get("/studies", headers=headers).json()[0]["00081190"]["Value"][0])
+
+    web.store(make_mammogram())
+    study, port = make_mammogram().StudyInstanceUID, web.settings.web.port
+    assert told(web, Host="node.example:81") == f"http://node.example:81/dicom-web/studies/{study}"
+    assert told(web, Host="node.example") == f"http://node.example:{port}/dicom-web/studies/{study}"
+    forwarded = {"Host": "node.example", "X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
+    assert told(web, **forwarded) == f"https://node.example/dicom-web/studies/{study}"
+
+
+def test_a_configured_address_is_that_of_every_answer(serve: Serve) -> None:
+    web = serve(web={"url": "https://node.example/imaging/"})
+    answer = web.store(make_mammogram())
+    assert answer.json()["00081190"]["Value"][0].startswith("https://node.example/imaging/studies/")
+
+
 def test_fuzzy_matching_is_answered_with_a_warning(web: WebRole) -> None:
     fill(web)
     answer = web.client.get("/studies?PatientName=Muller*&fuzzymatching=true")
