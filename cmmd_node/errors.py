@@ -14,6 +14,7 @@
     |   |-- WrongStudy          an instance of another study than the one that it was stored into
     |   |-- MalformedUID        a UID that is not one (PS3.5 9.1)
     |   |-- UnreadableInstance  empty, cut short or not parsable
+    |   |   |-- NotDicom        no DICOM file at all
     |   |   |-- MissingUID      no study, series or instance UID
     |   |   |-- UIDMismatch     the SOP Instance UID is another one than the command names
     |   |   |-- Truncated       fewer bytes than its own lengths promise
@@ -76,6 +77,10 @@ class MalformedUID(RefusedInstance):
 
 class UnreadableInstance(RefusedInstance):
     """The data set is empty or not parsable."""
+
+
+class NotDicom(UnreadableInstance):
+    """It does not begin like a DICOM file."""
 
 
 class MissingUID(UnreadableInstance):

@@ -10,18 +10,29 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cmmd_node.deliver import echo
-from cmmd_node.errors import NodeError, PeerFailed, PeerRefused, SettingsError
+from cmmd_node.errors import (
+    NodeError,
+    NotDicom,
+    OutOfResources,
+    PeerFailed,
+    PeerRefused,
+    RefusedInstance,
+    SettingsError,
+    UnsupportedSOPClass,
+)
 from cmmd_node.index import Index, open_index
 from cmmd_node.index.holdings import kept_of_series
-from cmmd_node.receive.inbox import Inbox
+from cmmd_node.receive.inbox import Inbox, Kept
 from cmmd_node.receive.part10 import take_in
 from cmmd_node.receive.scp import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from cmmd_node.retrieve import FoundSeries, Problem, Source, Take
 from cmmd_node.retrieve.dicomweb import DicomwebArchive
 from cmmd_node.retrieve.dimse import GettingPacs, MovingPacs
+from cmmd_node.retrieve.media import media_files
 from cmmd_node.serve import lock
 from cmmd_node.settings import CHECK_AE_TITLE, PeerSettings, Settings
 from cmmd_node.tls import to_ourselves, to_peer
@@ -127,6 +138,39 @@ def pull(
                 _require_running_node(settings)
             _fetch_all(index, source, looked_at, _taker(inbox, source.name), tell)
     return _answer(source.name, looked_at, dry_run=dry_run)
+
+
+def import_media(settings: Settings, paths: Sequence[Path], *, tell: Tell) -> dict[str, Any]:
+    """Bring the mammograms of folders, ZIP files and DICOMDIRs into the inbox; a bad file costs that file only.
+
+    Returns
+    -------
+    dict
+        Plain values, ready for JSON: files, new and known ones among them, what else there was, and what failed.
+
+    Raises
+    ------
+    NodeError
+        A path is no medium, or there is no space.
+    """
+    answer: dict[str, Any] = {"files": 0, "new": 0, "here_before": 0, "skipped": {}, "failed": []}
+    with spool_of_pull(settings) as (_, inbox):
+        for file in media_files(paths):
+            answer["files"] += 1
+            tell(answer["files"], 0)
+            try:
+                taken = take_in(inbox, file.pieces(), source="import")
+            except OutOfResources as error:
+                if inbox.refusal() is not None:
+                    raise
+                answer["failed"].append({"path": file.name, "reason": str(error)})  # larger than the limit
+            except (NotDicom, UnsupportedSOPClass) as error:
+                answer["skipped"][str(error)] = answer["skipped"].get(str(error), 0) + 1
+            except RefusedInstance as error:
+                answer["failed"].append({"path": file.name, "reason": str(error)})
+            else:
+                answer["new" if taken.outcome is Kept.NEW else "here_before"] += 1
+    return answer
 
 
 def _look(index: Index, series: FoundSeries) -> _Fetched:

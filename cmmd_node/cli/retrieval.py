@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -61,13 +62,40 @@ def pull(
     print_pulled(answer, as_json)
 
 
+@app.command("import")
+def import_files(
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="Folders, ZIP files, DICOMDIRs, files.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring mammograms from a medium into the node; what else lies there is counted."""
+    from cmmd_node.pull import import_media  # noqa: PLC0415
+
+    settings = load_settings(config)
+    log("import", level=logging.WARNING)
+    with bar("files") as tell:
+        answer = import_media(settings, paths, tell=tell)
+    if as_json:
+        print_json(answer)
+    else:
+        for reason, count in answer["skipped"].items():
+            out.print(f"{count} files skipped: {reason}", markup=False)
+        for one in answer["failed"][:_MOST_PROBLEMS]:
+            out.print(f"{one['path']}: {one['reason']}", markup=False)
+        out.print(f"{answer['new']} images imported, {answer['here_before']} were here", markup=False)
+    if answer["failed"]:
+        raise NodeError(f"{len(answer['failed'])} files could not be imported")
+    if not answer["new"] + answer["here_before"]:
+        raise NodeError("there was no mammogram")
+
+
 @contextmanager
 def bar(unit: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on standard error, with the time that is left."""
     columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=progress) as shown:
         task = shown.add_task(unit, total=None)
-        yield lambda done, total: shown.update(task, completed=done, total=total)
+        yield lambda done, total: shown.update(task, completed=done, total=total or None)
 
 
 def print_pulled(answer: dict[str, Any], as_json: bool) -> None:

@@ -11,9 +11,9 @@ from pydicom.uid import UID
 from cmmd_node.errors import (
     MalformedUID,
     MissingUID,
+    NotDicom,
     TooComplex,
     Truncated,
-    UnreadableInstance,
     UnsupportedSOPClass,
     UnsupportedTransferSyntax,
 )
@@ -74,9 +74,10 @@ def take_in(inbox: Inbox, pieces: Iterable[bytes], *, source: str) -> Taken:
                 spool.write(piece)
             if spool is not None and spool.problem is not None:
                 raise spool.problem  # no more is read of what cannot be written
+        if not head:
+            raise NotDicom("the file is empty")
         spool = spool or _begin(inbox, head, source, is_all=True)
-        if spool is None:
-            raise UnreadableInstance("the file is empty")
+        assert spool is not None  # all of the file is here
         return Taken(spool.sop_instance_uid, spool.size_bytes, inbox.keep(spool))
     finally:
         if spool is not None:
@@ -120,7 +121,7 @@ def read_file_meta(head: bytes | bytearray, *, is_all: bool) -> FileMeta | None:
     position = _PREFIX_END
     values: dict[int, bytes] = {}
     if len(head) >= position and head[128:_PREFIX_END] != b"DICM":
-        raise UnreadableInstance("no DICOM file: no preamble and DICM prefix")
+        raise NotDicom("no DICOM file: no preamble and DICM prefix")
     while True:
         if position + 8 > len(head):
             if is_all and position == len(head):
@@ -146,6 +147,8 @@ def read_file_meta(head: bytes | bytearray, *, is_all: bool) -> FileMeta | None:
 
 def _check_wait(head: bytes | bytearray, is_all: bool) -> None:
     """Raise when there is nothing to wait for."""
+    if is_all and 0 < len(head) < _PREFIX_END:
+        raise NotDicom("no DICOM file: shorter than its preamble")
     if is_all:
         raise Truncated("the file ends inside its File Meta Information")
     if len(head) > _LIMIT:
