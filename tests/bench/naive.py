@@ -42,7 +42,7 @@ def main() -> None:
     os.environ[RECEIVER_VARIABLE] = "naive"
     rows = Rows()
     pytest.main(
-        ["-q", "--no-header", "--tb=no", "-rN", "-m", "fault and not nightly", "--timeout=60", "tests/receive"],
+        ["-q", "--no-header", "--tb=no", "-rN", "-m", "fault and not nightly", "--timeout=30", "tests/receive"],
         plugins=[rows],
     )
     print("row   tests  fail on the naive receiver")
