@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -99,7 +100,9 @@ _ABORT_BY_USER = 0x00
 _ABORT_SECONDS = 1.0
 _SUCCESS = 0x0000
 
-# Process-wide switches of our libraries, set once: nothing that peers send is printed or logged.
+# Process-wide switches of our libraries, set once: nothing that peers send is printed or logged. Python would remember
+# each text of a warning that it has shown, for ever.
+warnings.filterwarnings("ignore", module=r"pydicom\.")
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 _config.LOG_HANDLER_LEVEL = "none"
 _config.LOG_REQUEST_IDENTIFIERS = False
