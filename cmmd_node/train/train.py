@@ -32,7 +32,7 @@ _VALIDATION_SHARE = 6
 """One group in so many validates where the manifest has no folds."""
 _USUAL_FALSE_MARKS = 1.0
 """False marks per validation image at suspicion 0.5."""
-_ENOUGH = 15
+_ENOUGH = 20
 """Benign and as many malignant lesions of a kind on images that validate: fewer calibrate no probability."""
 _THRESHOLD = 0.5
 _PLURAL = {Kind.MASS: "masses", Kind.CALCIFICATION_CLUSTER: "calcification clusters"}
