@@ -14,6 +14,7 @@ from cmmd_node.deliver import retry, scu
 from cmmd_node.facts import Form
 from cmmd_node.receive import admission, commitment, scp
 from cmmd_node.report.envelope import CHARACTER_SET
+from cmmd_node.retrieve import dimse
 from cmmd_node.settings import DeliverSettings, NodeSettings, ReceiveSettings
 from cmmd_node.tls import CIPHER_SUITES
 
@@ -59,7 +60,12 @@ round, whose CAD SR names that of the round before as predecessor.
   existence, size and hash of each object's file and reported by N-EVENT-REPORT on an association of the node's own,
   repeated until it is answered with success or given up after {DeliverSettings().give_up_hours:g} hours.
 - C-STORE as SCU: one delivery for each round and peer, the CAD SR last, repeated until it is stored, refused for good
-  or given up after {DeliverSettings().give_up_hours:g} hours (`deliver.give_up_hours`)."""
+  or given up after {DeliverSettings().give_up_hours:g} hours (`deliver.give_up_hours`). A `[[dicomweb]]` archive gets
+  its results in the same way by STOW-RS, one instance for each request, judged by its own entry in the answer.
+- Query/Retrieve as SCU, when a person asks for it (`cmmd-node pull`): hierarchical C-FIND (study, series, image) with
+  Patient ID, Accession Number, Study Date, Study Instance UID and Modalities in Study as keys, without wildcards; then
+  C-MOVE to our own AE title, or C-GET with one context for each storage class and transfer syntax that we take
+  (`retrieve` of the peer). Archives are asked by QIDO-RS and WADO-RS, in the transfer syntax that they have."""
     connecting = f"connection {association.CONNECT_SECONDS} s, association {association.ASSOCIATE_SECONDS} s"
     answering = f"{association.PROGRESS_SECONDS} s and 1 s for each {scu.SLOWEST_BYTES_PER_SECOND} bytes"
     yield f"""## 3 AE specifications
@@ -147,7 +153,9 @@ has name, AE title, host, port, forms of results and codes (`[[peer]]`). All par
 with unit and default."""
     yield f"""## 5 Media and character sets
 
-No media. Results are written in {CHARACTER_SET}. Attributes taken over from images are decoded with the character set
+No media are written; `cmmd-node import` reads DICOMDIRs, folders and ZIP files.
+
+Results are written in {CHARACTER_SET}. Attributes taken over from images are decoded with the character set
 that these declare; a value with characters that are not declared, or that does not fit its Value Representation, is
 treated as absent."""
     yield f"""## 6 Security
@@ -166,6 +174,8 @@ def _sop_classes() -> Iterator[tuple[object, ...]]:
     yield _VERIFICATION.name, _VERIFICATION, "yes", "yes"
     for one in scp.STORAGE_CLASSES:
         yield one.name, one, "`send` only", "yes"
+    for one in dimse.MODELS:
+        yield one.name, one, "`pull` only", "no"
     yield _COMMITMENT.name, _COMMITMENT, "no", "yes"
     for form in Form:
         yield class_of(form).name, class_of(form), "yes", "no"

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
     from pynetdicom.events import Event
 
+#: What a peer is asked with, and how it hands over.
+MODELS = (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelMove,
+    StudyRootQueryRetrieveInformationModelGet,
+)
 #: More matches than that are no answer to work with.
 MOST_MATCHES = 20_000
 #: A peer may be silent until the last image of a request is there.
