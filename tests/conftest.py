@@ -27,7 +27,12 @@ MakeSettings = Callable[..., Settings]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On PostgreSQL only what uses a database: the rest has passed on SQLite and would do the same again."""
+    """Files with nodes and real peers come first, so that no worker is left alone with one of them in the end.
+
+    On PostgreSQL only what uses a database: the rest has passed on SQLite and would do the same again.
+    """
+    long = {item.path for item in items if item.get_closest_marker("e2e")}
+    items.sort(key=lambda item: item.path not in long)
     if os.environ.get(TEST_DATABASE_VARIABLE):
         chosen = [item for item in items if "database_url" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -104,21 +105,34 @@ def _draw(seed: int, view: View, build: Build, lesions: list[Lesion]) -> Phantom
             drawn[lesion.number] = lesion.draw_cluster(image, places[lesion.number], look)
     _scatter_calcifications(image, anatomy, Stream(seed, view, "lone calcifications"))
 
-    mirrored = view.laterality is Laterality.RIGHT
     pixels = _quantised(image, anatomy.skin_mm)
+    return as_view(view, pixels, anatomy.nipple_mm, [(one.kind, one.number, drawn[one.number]) for one in lesions])
+
+
+def as_view(
+    view: View, pixels: NDArray[np.uint8], nipple_mm: PointCR, drawn: Iterable[tuple[Kind, int, Drawn]]
+) -> PhantomView:
+    """What was drawn with its chest wall at column 0, as an image of its side.
+
+    Parameters
+    ----------
+    drawn
+        Kind and number of each lesion, and where it came to lie.
+    """
+    mirrored = view.laterality is Laterality.RIGHT
     return PhantomView(
         view=view,
         pixels=np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels,
-        nipple_cr=in_pixels(anatomy.nipple_mm, mirrored),
+        nipple_cr=in_pixels(nipple_mm, mirrored),
         truths=tuple(
             Truth(
-                kind=lesion.kind,
-                lesion=lesion.number,
-                center_cr=in_pixels(drawn[lesion.number].center_mm, mirrored),
-                outline_cr=tuple(in_pixels(corner, mirrored) for corner in drawn[lesion.number].outline_mm),
-                calcifications_cr=tuple(in_pixels(spot, mirrored) for spot in drawn[lesion.number].calcifications_mm),
+                kind=kind,
+                lesion=number,
+                center_cr=in_pixels(one.center_mm, mirrored),
+                outline_cr=tuple(in_pixels(corner, mirrored) for corner in one.outline_mm),
+                calcifications_cr=tuple(in_pixels(spot, mirrored) for spot in one.calcifications_mm),
             )
-            for lesion in lesions
+            for kind, number, one in drawn
         ),
     )
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
-
-from cmmd_node.facts import Kind, Laterality, PointCR, View, ViewPosition
+from cmmd_node.facts import Kind, PointCR, View, ViewPosition
 from cmmd_node.phantom.anatomy import COLUMNS, ROWS, Build, make_anatomy
 from cmmd_node.phantom.cases import Case
-from cmmd_node.phantom.exam import PhantomView, Truth, in_pixels, place_for
+from cmmd_node.phantom.exam import PhantomView, as_view, place_for
 from cmmd_node.phantom.exposure import exposed
 from cmmd_node.phantom.lesions import Drawn
 from cmmd_node.phantom.stream import Stream, doubled
@@ -51,20 +49,5 @@ def _simulated(case: Case, build: Build, view: View) -> PhantomView:
             drawn[lesion.number] = lesion.draw(tissue, place, view.position)
     draw_benign_calcifications(tissue, anatomy, vessels, view.position, stream("benign calcifications"))
 
-    mirrored = view.laterality is Laterality.RIGHT
     pixels = exposed(tissue, anatomy.skin_mm, stream("exposure"))
-    return PhantomView(
-        view=view,
-        pixels=np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels,
-        nipple_cr=in_pixels(anatomy.nipple_mm, mirrored),
-        truths=tuple(
-            Truth(
-                kind=lesion.kind,
-                lesion=lesion.number,
-                center_cr=in_pixels(drawn[lesion.number].center_mm, mirrored),
-                outline_cr=tuple(in_pixels(corner, mirrored) for corner in drawn[lesion.number].outline_mm),
-                calcifications_cr=tuple(in_pixels(spot, mirrored) for spot in drawn[lesion.number].calcifications_mm),
-            )
-            for lesion in lesions
-        ),
-    )
+    return as_view(view, pixels, anatomy.nipple_mm, [(one.kind, one.number, drawn[one.number]) for one in lesions])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
 from pathlib import Path
 
 import pytest
 
 from cmmd_node.errors import StartRefused
+from cmmd_node.index import Index
 from cmmd_node.receive.filesystem import doubt, file_system, refuse_to_span
-from tests.receive.conftest import Reception
+from cmmd_node.receive.inbox import Inbox
+from cmmd_node.settings import Settings
 
 MOUNTS = """\
 21 1 8:1 / / rw,relatime shared:1 - overlay overlay rw
@@ -53,14 +55,14 @@ def test_a_machine_that_does_not_tell_raises_no_doubt(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("E80")
-def test_a_spool_on_another_file_system_is_refused(receive: Callable[..., Reception], tmp_path: Path) -> None:
-    elsewhere = Path("/dev/shm") / tmp_path.name
-    (tmp_path / "node").mkdir()
+def test_a_spool_on_another_file_system_is_refused(settings: Settings, index: Index, tmp_path: Path) -> None:
+    elsewhere = Path("/dev/shm") / f"cmmd-node-{secrets.token_hex(6)}"
     elsewhere.mkdir()
     try:
-        (tmp_path / "node" / "spool").symlink_to(elsewhere)
+        settings.node.data_dir.mkdir(exist_ok=True)
+        (settings.node.data_dir / "spool").symlink_to(elsewhere)
         with pytest.raises(StartRefused, match="different file systems"):
-            receive()
+            Inbox(settings, index, index.client())
         with pytest.raises(StartRefused, match="must be on one"):
             refuse_to_span(tmp_path, elsewhere)
     finally:
