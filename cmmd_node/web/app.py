@@ -65,6 +65,9 @@ def serve_http(settings: Settings, index: Index, stop: threading.Event, *, stop_
     except OSError as error:
         where = f"{settings.web.host}:{settings.web.port}"
         raise StartRefused(f"cannot listen on {where}: {error.strerror}") from error
+    # Connections inherit it. asyncio sets it only where the socket names its protocol, which an accepted one does not;
+    # without it an answer's body waits 40 ms for the client to acknowledge its header.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     web = settings.web
     cataloguer = Cataloguer(index, settings.node.data_dir)
     config = uvicorn.Config(
