@@ -58,7 +58,7 @@ class HttpClient:
 
     @contextmanager
     def get(
-        self, url: str, *, headers: Mapping[str, str] | None = None, params: Any = None, size_bytes: int = 0
+        self, url: str, *, headers: Mapping[str, str] | None = None, params: Any = None
     ) -> Iterator[requests.Response]:
         """A successful answer, to be read piece by piece; a busy server is asked again when it wants to be.
 
@@ -67,7 +67,7 @@ class HttpClient:
         PeerFailed, PeerRefused
             There is none.
         """
-        with self.session.get(url, headers=headers, params=params, stream=True, timeout=_timeout(size_bytes)) as answer:
+        with self.session.get(url, headers=headers, params=params, stream=True, timeout=_timeout(0)) as answer:
             yield answer
 
     def post(self, url: str, body: Body, *, headers: Mapping[str, str], size_bytes: int) -> requests.Response:

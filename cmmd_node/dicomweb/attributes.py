@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
@@ -15,7 +16,7 @@ from cmmd_node.errors import MalformedRequest
 from cmmd_node.index.search import Level
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attribute:
     """One attribute of the catalogue."""
 
@@ -26,17 +27,17 @@ class Attribute:
     on_request: bool = False
     """Returned only when it is matched or asked for."""
 
-    @property
+    @cached_property
     def tag(self) -> str:
         """Eight hexadecimal digits."""
         return f"{tag_for_keyword(self.keyword):08X}"
 
-    @property
+    @cached_property
     def vr(self) -> str:
         """Value Representation."""
         return dictionary_VR(self.keyword)
 
-    @property
+    @cached_property
     def column(self) -> str:
         """Its name in the catalogue."""
         words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", self.keyword)

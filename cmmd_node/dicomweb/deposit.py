@@ -18,14 +18,13 @@ from cmmd_node.errors import (
     RefusedInstance,
     Truncated,
     UnreadableInstance,
-    UnsupportedSOPClass,
     UnsupportedTransferSyntax,
     WrongStudy,
 )
 from cmmd_node.multipart import MultipartReader, PartBegins, PartEnds, media_type
 from cmmd_node.receive.inbox import Inbox, Spool
-from cmmd_node.receive.part10 import FileMeta, read_file_meta
-from cmmd_node.receive.scp import STORAGE_CLASSES, STORE_STATUS, TRANSFER_SYNTAXES
+from cmmd_node.receive.part10 import FileMeta, begin, read_file_meta
+from cmmd_node.receive.scp import STORE_STATUS
 from cmmd_node.receive.structure import Identity
 
 logger = logging.getLogger(__name__)
@@ -203,17 +202,7 @@ class _Part:
             self.meta = read_file_meta(self._head, is_all=is_all)
             if self.meta is None:
                 return
-            if self.meta.sop_class_uid not in STORAGE_CLASSES:
-                raise UnsupportedSOPClass("the SOP Class is not one that the node takes")
-            if self.meta.transfer_syntax_uid not in TRANSFER_SYNTAXES:
-                raise UnsupportedTransferSyntax("the transfer syntax is not one that the node takes")
-            self._spool = self._inbox.spool(
-                sop_class_uid=self.meta.sop_class_uid,
-                sop_instance_uid=self.meta.sop_instance_uid,
-                transfer_syntax_uid=self.meta.transfer_syntax_uid,
-                source=SOURCE,
-            )
-            self._spool.write(bytes(self._head[self.meta.size_bytes :]))
+            self._spool = begin(self._inbox, self.meta, self._head, source=SOURCE)
         except RefusedInstance as error:
             self._problem = error
         self._head.clear()

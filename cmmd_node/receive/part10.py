@@ -69,26 +69,37 @@ def take_in(inbox: Inbox, pieces: Iterable[bytes], *, source: str) -> Taken:
         for piece in pieces:
             if spool is None:
                 head += piece
-                spool = _begin(inbox, head, source, is_all=False)
+                meta = read_file_meta(head, is_all=False)
+                spool = None if meta is None else begin(inbox, meta, head, source=source)
             else:
                 spool.write(piece)
             if spool is not None and spool.problem is not None:
                 raise spool.problem  # no more is read of what cannot be written
         if not head:
             raise NotDicom("the file is empty")
-        spool = spool or _begin(inbox, head, source, is_all=True)
-        assert spool is not None  # all of the file is here
+        if spool is None:
+            meta = read_file_meta(head, is_all=True)
+            assert meta is not None  # all of the file is here
+            spool = begin(inbox, meta, head, source=source)
         return Taken(spool.sop_instance_uid, spool.size_bytes, inbox.keep(spool))
     finally:
         if spool is not None:
             spool.discard()
 
 
-def _begin(inbox: Inbox, head: bytearray, source: str, *, is_all: bool) -> Spool | None:
-    """The spool file, once it is known what for."""
-    meta = read_file_meta(head, is_all=is_all)
-    if meta is None:
-        return None
+def begin(inbox: Inbox, meta: FileMeta, head: bytes | bytearray, *, source: str) -> Spool:
+    """The spool file of an object whose File Meta Information is known, with what has come of its data set.
+
+    Parameters
+    ----------
+    head
+        The file as far as it has come.
+
+    Raises
+    ------
+    RefusedInstance
+        The node does not take such objects, or nothing now.
+    """
     if meta.sop_class_uid not in STORAGE_CLASSES:
         raise UnsupportedSOPClass(f"{UID(meta.sop_class_uid).name} is not a class that the node takes")
     if meta.transfer_syntax_uid not in TRANSFER_SYNTAXES:

@@ -79,7 +79,7 @@ class DicomwebArchive:
         whole = missing is None or missing == series.sop_instance_uids
         paths = [path] if missing is None or whole else [f"{path}/instances/{uid}" for uid in sorted(missing)]
         for one in paths:
-            with self._http.get(one, headers={"Accept": _ACCEPT}, size_bytes=series.size_bytes) as answer:
+            with self._http.get(one, headers={"Accept": _ACCEPT}) as answer:
                 for part in self._parts(answer):
                     try:
                         take(part)

@@ -47,10 +47,6 @@ class FoundSeries:
     sop_instance_uids: frozenset[str] | None = None
     """None: the source tells them no sooner than it hands the instances over."""
     images: int = 0
-    size_bytes: int = 0
-    """0: not known."""
-    place: str = ""
-    """Where the source keeps it, in the source's own words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,24 @@ def make_app(settings: Settings, index: Index, cataloguer: Cataloguer) -> FastAP
     return app
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket whose connections send at once.
+
+    Raises
+    ------
+    StartRefused
+        The address cannot be listened on.
+    """
+    try:
+        listening = socket.create_server((host, port))
+    except OSError as error:
+        raise StartRefused(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    # Connections inherit it. asyncio sets it only where the socket names its protocol, which an accepted one does not;
+    # without it an answer's body waits 40 ms for the client to acknowledge its header.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
 def serve_http(settings: Settings, index: Index, stop: threading.Event, *, stop_seconds: float) -> None:
     """Answer on the configured address until `stop` is set; then let open requests end for `stop_seconds`.
 
@@ -60,14 +78,7 @@ def serve_http(settings: Settings, index: Index, stop: threading.Event, *, stop_
     StartRefused
         The address cannot be listened on.
     """
-    try:
-        listening = socket.create_server((settings.web.host, settings.web.port))
-    except OSError as error:
-        where = f"{settings.web.host}:{settings.web.port}"
-        raise StartRefused(f"cannot listen on {where}: {error.strerror}") from error
-    # Connections inherit it. asyncio sets it only where the socket names its protocol, which an accepted one does not;
-    # without it an answer's body waits 40 ms for the client to acknowledge its header.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listening = listen(settings.web.host, settings.web.port)
     web = settings.web
     cataloguer = Cataloguer(index, settings.node.data_dir)
     config = uvicorn.Config(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.scp import Receiver
 from cmmd_node.settings import Settings
 from cmmd_node.web import serve_http
+from cmmd_node.web.app import listen
+from tests.conftest import free_ports
 from tests.receive.test_inbox import keep
 
 Get = Callable[[str], httpx.Response]
@@ -85,3 +88,12 @@ def test_a_port_that_is_taken_refuses_the_start(settings: Settings, index: Index
     get("/metrics")
     with pytest.raises(StartRefused, match=str(settings.web.port)):
         serve_http(settings, index, threading.Event(), stop_seconds=1)
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    """Whatever the server is told, it is what its connections have that counts."""
+    (port,) = free_ports(1)
+    with listen("127.0.0.1", port) as listening, socket.create_connection(("127.0.0.1", port)):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
