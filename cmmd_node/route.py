@@ -1,6 +1,6 @@
 """The route of a study, from its images to its answer: the only place that knows all steps.
 
-Three durable workflows. `StudyRoute.follow` takes one round of a study through settle, analyse, write and hand over;
+Three durable workflows. `StudyRoute.follow` takes one round of a study through settle, analyse and write;
 `StudyRoute.deliver` brings the results of a round to one peer; `StudyRoute.vouch` answers a peer that asked for storage
 commitment. Each step stores its outcome in the index, so that a step that runs twice after a crash
 leaves what one run would have left.
@@ -305,7 +305,6 @@ class StudyRoute:
                 return
             _step("analyse", self._analyse, study_instance_uid, number)
             _step("write", self._write, study_instance_uid, number)
-            _step("hand over", self._hand_over, study_instance_uid, number)
         except Exception as error:  # the catch-all around one job: the round ends visibly, whatever happened
             logger.exception("study %s round %d failed", study_instance_uid, number)
             reason = str(error) if isinstance(error, InvalidResult) else f"unexpected {type(error).__name__}"
@@ -404,7 +403,7 @@ class StudyRoute:
         )
 
     def _write(self, study_instance_uid: str, number: int) -> None:
-        """Write the result objects to disk and their rows to the index."""
+        """Write the result objects to disk; their rows and a delivery for each peer are one with the answer."""
         with self._index.read() as connection:
             images = rounds.study_images(connection, study_instance_uid, number)
             round_ = rounds.round_facts(connection, study_instance_uid, number, self._node_uid)
@@ -430,8 +429,13 @@ class StudyRoute:
             seconds=self._settings.cad.view_seconds,
         )
         written = [self._keep_result(one) for one in objects]
+        give_up_ms = now_ms() + round(self._settings.deliver.give_up_hours * 3_600_000)
         with self._index.write() as connection:
             rounds.record_answer(connection, study_instance_uid, number, analysed.outcome, written)
+            for peer in self._destinations(source):
+                parcels.create_delivery(
+                    connection, self._client, study_instance_uid, number, peer.name, give_up_ms=give_up_ms
+                )
 
     def _keep_result(self, one: ResultObject) -> rounds.WrittenResult:
         """A result on disk, durable; its name says nothing that a peer could have chosen."""
@@ -459,16 +463,6 @@ class StudyRoute:
             size_bytes=len(one.data),
             digest=digest,
         )
-
-    def _hand_over(self, study_instance_uid: str, number: int) -> None:
-        """One durable delivery for each peer that is to get results."""
-        give_up_ms = now_ms() + round(self._settings.deliver.give_up_hours * 3_600_000)
-        with self._index.write() as connection:
-            source = rounds.round_source(connection, study_instance_uid, number)
-            for peer in self._destinations(source):
-                parcels.create_delivery(
-                    connection, self._client, study_instance_uid, number, peer.name, give_up_ms=give_up_ms
-                )
 
     def _destinations(self, source: str) -> tuple[PeerSettings | DicomwebSettings, ...]:
         """All peers and archives with results; the exams of the node's own check go back to it alone."""

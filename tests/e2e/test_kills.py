@@ -29,7 +29,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.dsutils import encode
 
 from cmmd_node.index.status import counts
-from cmmd_node.index.tables import delivered, instance, result, round_
+from cmmd_node.index.tables import delivered, delivery, instance, result, round_
 from cmmd_node.phantom.pacs import PacsStandIn
 from tests.e2e.exams import small_exam
 from tests.nodes import RunningNode, wait_until
@@ -178,10 +178,15 @@ def _following(node: RunningNode) -> int:
 
 
 def _wait_for_the_end(node: RunningNode, studies: list[str]) -> None:
-    """Every study has an answer to its last round, every delivery is made."""
+    """Every study has an answer to its last round, every delivery is made; no answer is seen without its delivery."""
+    on_its_way = sa.exists().where(
+        delivery.c.study_instance_uid == round_.c.study_instance_uid, delivery.c.number == round_.c.number
+    )
+    stranded = sa.select(sa.func.count()).where(round_.c.state == "answered", ~on_its_way)
 
     def ended() -> bool:
         with node.index.read() as connection:
+            assert connection.execute(stranded).scalar_one() == 0
             known = connection.execute(sa.select(sa.func.count(round_.c.study_instance_uid.distinct()))).scalar_one()
             if known != len(studies) or counts(connection).rounds.keys() != {"answered"}:
                 return False
