@@ -5,16 +5,14 @@ However large the object, no more is read than is asked for.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import generate_frames
-from pydicom.filebase import ReadableBuffer
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRBigEndian
@@ -34,18 +32,17 @@ _DEFER_BYTES = 65_536
 class OpenedObject:
     """One object; only within the ``with`` block of `opened`."""
 
-    def __init__(self, path: Path, data: mmap.mmap) -> None:
+    def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
-        self._data = data
+        self._file = file
         self._pixels: tuple[str, int, int] | None = None  # VR, offset, length
-        with path.open("rb") as file:
-            self.header: FileDataset = read_partial(file, stop_when=self._stop_at_pixels, defer_size=_DEFER_BYTES)
-            self.transfer_syntax = UID(self.header.file_meta.TransferSyntaxUID)
-            if self._pixels is not None:
-                vr, _, length = self._pixels
-                # Where pydicom stops, it goes back to the element's tag.
-                long = not self.transfer_syntax.is_implicit_VR and vr in ("OB", "OW", "OF", "OD", "OV", "UN")
-                self._pixels = (vr, file.tell() + (12 if long else 8), length)
+        self.header: FileDataset = read_partial(file, stop_when=self._stop_at_pixels, defer_size=_DEFER_BYTES)
+        self.transfer_syntax = UID(self.header.file_meta.TransferSyntaxUID)
+        if self._pixels is not None:
+            vr, _, length = self._pixels
+            # Where pydicom stops, it goes back to the element's tag.
+            long = not self.transfer_syntax.is_implicit_VR and vr in ("OB", "OW", "OF", "OD", "OV", "UN")
+            self._pixels = (vr, file.tell() + (12 if long else 8), length)
 
     def _stop_at_pixels(self, tag: BaseTag, vr: str | None, length: int) -> bool:
         if tag in _PIXEL_TAGS:
@@ -82,17 +79,17 @@ class OpenedObject:
 
     def piece(self, start: int, length: int) -> bytes:
         """Bytes of the file."""
-        return self._data[start : start + length]
+        self._file.seek(start)
+        return self._file.read(length)
 
     def coded_frames(self) -> Iterator[bytes]:
         """Codestreams of the frames, one after the other (PS3.5 A.4)."""
         if self._pixels is None:
             raise NotAnalysed("the object has no Pixel Data")
-        data = cast(ReadableBuffer, self._data)  # its seek says nothing, which nobody asks it
-        data.seek(self._pixels[1])
+        self._file.seek(self._pixels[1])
         offsets = [self.header.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
         extended = (offsets[0], offsets[1]) if all(offsets) else None
-        return generate_frames(data, number_of_frames=self.number_of_frames, extended_offsets=extended)
+        return generate_frames(self._file, number_of_frames=self.number_of_frames, extended_offsets=extended)
 
     def native_frames(self, wanted: set[int] | None = None) -> Iterator[tuple[int, bytes]]:
         """Numbers from 1 and pixel cells, little endian and not compressed, of all frames or some.
@@ -144,5 +141,5 @@ class OpenedObject:
 @contextmanager
 def opened(path: Path) -> Iterator[OpenedObject]:
     """Open the file of an object."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
-        yield OpenedObject(path, data)
+    with path.open("rb") as file:
+        yield OpenedObject(path, file)

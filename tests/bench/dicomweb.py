@@ -19,16 +19,18 @@ from typing import Any
 
 import httpx
 import numpy as np
-from pydicom.uid import BreastTomosynthesisImageStorage
+from pydicom.uid import UID, BreastTomosynthesisImageStorage, ExplicitVRLittleEndian
 
 from tests.bench.memory import memory_mb
-from tests.mammograms import make_mammogram
+from tests.mammograms import encoded, make_mammogram
 from tests.nodes import Orthanc, RunningNode, wait_until
 from tests.receive.conftest import part10_bytes
 
 _MB = 1_000_000
 _PIECE = 1 << 20
 _ROWS, _COLUMNS, _FRAMES = 2500, 2000, 100
+#: The header of what `body` makes.
+STOW = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=bench'}
 
 
 @dataclass(frozen=True)
@@ -49,19 +51,19 @@ class Upload:
             yield bytes(min(_PIECE, self.zeros - start))
 
 
-def large(number: int) -> list[Upload]:
-    """One object of 1 GB: 100 frames of 16 bits."""
+def large(number: int, *, frames: int = _FRAMES, transfer_syntax: UID = ExplicitVRLittleEndian) -> list[Upload]:
+    """One object of frames of 10 MB: 1 GB unless fewer are wanted."""
     ds = make_mammogram(
         np.zeros((_ROWS, _COLUMNS), np.uint16),
         study=f"large {number}",
         SOPClassUID=BreastTomosynthesisImageStorage,
-        NumberOfFrames=str(_FRAMES),
+        NumberOfFrames=str(frames),
     )
     frame = _ROWS * _COLUMNS * 2
-    content = part10_bytes(ds)
+    content = part10_bytes(encoded(ds, transfer_syntax))
     length = content.rindex(frame.to_bytes(4, "little"))  # of Pixel Data, the last element
-    head = content[:length] + (frame * _FRAMES).to_bytes(4, "little")
-    return [Upload(str(ds.StudyInstanceUID), head, frame * _FRAMES)]
+    head = content[:length] + (frame * frames).to_bytes(4, "little")
+    return [Upload(str(ds.StudyInstanceUID), head, frame * frames)]
 
 
 def exam(number: int) -> list[Upload]:
@@ -85,7 +87,6 @@ def measure(url: str, pid: int, name: str, times: int) -> None:
     """Send and fetch, and print."""
     at_rest = memory_mb(pid, "VmRSS")
     client = httpx.Client(timeout=600, trust_env=False)
-    stow = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=bench'}
     wado = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
     for what, make, repeats in (("4-view exam", exam, times), ("object of 1 GB", large, max(1, times // 5))):
         up, down = [], []
@@ -93,7 +94,7 @@ def measure(url: str, pid: int, name: str, times: int) -> None:
             uploads = make(number)
             size = sum(upload.size for upload in uploads)
             started = time.perf_counter()
-            client.post(f"{url}/studies", content=body(uploads), headers=stow).raise_for_status()
+            client.post(f"{url}/studies", content=body(uploads), headers=STOW).raise_for_status()
             up.append(size / _MB / (time.perf_counter() - started))
             started = time.perf_counter()
             came = 0
@@ -119,7 +120,7 @@ def main() -> None:
         node.start("web")
         url = f"http://127.0.0.1:{node.settings.web.port}"
         try:
-            wait_until(lambda: _is_up(f"{url}/metrics"), 60, "the web role")
+            wait_until(lambda: is_up(f"{url}/metrics"), 60, "the web role")
             measure(f"{url}/dicom-web", node.pids("web")[0], "cmmd-node", asked.times)
         finally:
             node.stop()
@@ -132,7 +133,8 @@ def main() -> None:
         measure(f"{pacs.http}/dicom-web", pacs._process.pid, "Orthanc", asked.times)
 
 
-def _is_up(url: str) -> bool:
+def is_up(url: str) -> bool:
+    """Whether something there answers."""
     try:
         return httpx.get(url, timeout=5).status_code == 200
     except httpx.TransportError:

@@ -22,7 +22,6 @@ ROWS = (
 ELSEWHERE = {"C52", "C53", "J140"}
 
 WITHOUT_A_TEST = {
-    "H127": "tests/bench/dicomweb.py sends an object of 1 GB both ways and tells memory; a study of 10,000 has no test",
     "E82": "there is no cleaner: nothing that was received is deleted",
 }
 
