@@ -6,9 +6,10 @@ What differs between SQLite and PostgreSQL is here, SQLite's log in `wal`, and n
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from alembic import command
@@ -40,6 +41,8 @@ class Index:
     def __init__(self, url: str) -> None:
         self.engine: Engine = _create_engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        # SQLite has one writer, and who waits for it sleeps longer and longer between looks; threads can be woken.
+        self._turn = threading.Lock()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -50,7 +53,7 @@ class Index:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction; on SQLite it takes the write lock first, since a lock taken later fails without waiting."""
-        with self.engine.connect() as connection:
+        with self.engine.connect() as connection, self._turn if self.is_sqlite else nullcontext():
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection

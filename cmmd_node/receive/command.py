@@ -79,15 +79,15 @@ def read_store_request(fragment: bytes, context_id: int) -> StoreMessage | None:
     return StoreMessage(uids, request, context_id)
 
 
-def success_response(response: C_STORE, context_id: int) -> bytes:
-    """The P-DATA-TF of a C-STORE-RSP with status 0000 (PS3.7 9.3.1.2, PS3.8 9.3.5)."""
+def success_response(request: C_STORE, context_id: int) -> bytes:
+    """The P-DATA-TF of the C-STORE-RSP to a request, with status 0000 (PS3.7 9.3.1.2, PS3.8 9.3.5)."""
     elements = {
-        _SOP_CLASS: str(response.AffectedSOPClassUID).encode(),
+        _SOP_CLASS: str(request.AffectedSOPClassUID).encode(),
         _FIELD: b"\x01\x80",  # C-STORE-RSP
-        0x0120: struct.pack("<H", response.MessageIDBeingRespondedTo),
+        0x0120: struct.pack("<H", request.MessageID),
         _DATA_SET_TYPE: _NO_DATA_SET,
         0x0900: b"\x00\x00",
-        _SOP_INSTANCE: str(response.AffectedSOPInstanceUID).encode(),
+        _SOP_INSTANCE: str(request.AffectedSOPInstanceUID).encode(),
     }
     command = b"".join(
         struct.pack("<HHI", 0, element, len(value) + len(value) % 2) + value + b"\0" * (len(value) % 2)

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import pydicom.config
-from pydicom.dataset import Dataset
 from pydicom.uid import (
     BreastTomosynthesisImageStorage,
     DigitalMammographyXRayImageStorageForPresentation,
@@ -51,6 +50,7 @@ from cmmd_node.receive.transport import Server, SpooledDataSet
 from cmmd_node.tls import certificate_of, server_context
 
 if TYPE_CHECKING:
+    from pynetdicom.dimse_primitives import C_STORE
     from pynetdicom.events import Event
 
     from cmmd_node.settings import Settings
@@ -138,11 +138,11 @@ class Receiver:
                 (evt.EVT_REQUESTED, self._requested),
                 (evt.EVT_ACCEPTED, _accepted),
                 (evt.EVT_C_ECHO, _echo),
-                (evt.EVT_C_STORE, self._store),
                 (evt.EVT_N_ACTION, commitments.take),
                 (evt.EVT_N_EVENT_REPORT, refuse_report),
             ],
             inbox=inbox,
+            store=self._store,
             settings=settings.receive,
             tls=server_context(settings.tls),
         )
@@ -190,15 +190,13 @@ class Receiver:
         if rejection is not None:
             _reject(assoc, rejection)
 
-    def _store(self, event: Event) -> Dataset | int:
-        """Keep one SOP Instance (PS3.4 annex B)."""
-        request = event.request
+    def _store(self, request: C_STORE, abstract_syntax: str, source: str) -> tuple[int, str]:
+        """Keep one SOP Instance (PS3.4 annex B), as `transport.StoreHandler` says."""
         data_set = cast(SpooledDataSet, request.DataSet)
-        source = event.assoc.requestor.ae_title
         try:
-            if event.context.abstract_syntax not in STORAGE_CLASSES:
+            if abstract_syntax not in STORAGE_CLASSES:
                 raise UnsupportedSOPClass("the presentation context is not one for storage")
-            if event.context.abstract_syntax != request.AffectedSOPClassUID:
+            if abstract_syntax != request.AffectedSOPClassUID:
                 raise WrongSOPClass("the command has another SOP Class than the presentation context")
             if data_set.problem is not None:
                 raise data_set.problem
@@ -208,27 +206,20 @@ class Receiver:
         except RefusedInstance as error:
             status = next(STORE_STATUS[kind] for kind in type(error).__mro__ if kind in STORE_STATUS)
             logger.warning("C-STORE from %r refused with %04X: %s", source, status, error)
-            return _response(status, str(error))
+            return status, str(error)
         except Exception:  # the one catch-all around a DIMSE request
             logger.exception("C-STORE from %r failed", source)
-            return _response(PROCESSING_FAILURE, "unexpected error")
+            return PROCESSING_FAILURE, "unexpected error"
         finally:
             data_set.discard()
         logger.info("C-STORE from %r: %s %s", source, request.AffectedSOPInstanceUID, outcome)
-        return _SUCCESS
+        return _SUCCESS, ""
 
 
 def _wait_while(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while condition() and time.monotonic() < deadline:
         time.sleep(0.01)
-
-
-def _response(status: int, comment: str) -> Dataset:
-    response = Dataset()
-    response.Status = status
-    response.ErrorComment = comment[:64]
-    return response
 
 
 def _echo(_event: Event) -> int:

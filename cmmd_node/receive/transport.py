@@ -13,11 +13,10 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from pydicom.dataset import Dataset
-from pynetdicom import evt
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, N_ACTION_RQ, N_EVENT_REPORT_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_CANCEL, C_STORE
@@ -48,6 +47,12 @@ _PAUSE_SECONDS = 0.5
 _MALFORMED_UID = 0x0117
 _UNREADABLE = 0xC100
 _MISSING_UID = 0xC101
+#: Of an Error Comment, which is one LO (PS3.7 annex C, PS3.5 6.2).
+_COMMENT_LENGTH = 64
+
+#: Keeps the object of a C-STORE request: the request, the abstract syntax of its presentation context, the calling AE
+#: title; the status of the response (PS3.7 annex C) and, unless it is a success, why.
+StoreHandler = Callable[[C_STORE, str, str], tuple[int, str]]
 
 
 class SpooledDataSet(BytesIO):
@@ -152,10 +157,11 @@ class _WaitingMessages(queue.Queue[Any]):
 class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
     """pynetdicom's DIMSE provider with the data sets of C-STORE on disk from their first byte."""
 
-    def __init__(self, assoc: Association, inbox: Inbox, settings: ReceiveSettings) -> None:
+    def __init__(self, assoc: Association, inbox: Inbox, store: StoreHandler, settings: ReceiveSettings) -> None:
         super().__init__(assoc)
         self.message: DIMSEMessage | None
         self._inbox = inbox
+        self._store = store
         self._object_seconds = settings.object_seconds
         self._serving = False
         self.msg_queue = _WaitingMessages(10 * settings.idle_seconds)
@@ -223,35 +229,33 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]
         answerable = request.MessageID is not None and request.MessageIDBeingRespondedTo is None
         if context is None or not answerable:
             raise InvalidPDU("a C-STORE that cannot be answered")
+        if request.is_valid_request:
+            status, comment = self._store(request, context.abstract_syntax, self.assoc.requestor.ae_title)
+        elif isinstance(request.DataSet, SpooledDataSet):
+            problem = request.DataSet.problem
+            status, comment = _MALFORMED_UID if isinstance(problem, MalformedUID) else _MISSING_UID, ""
+            logger.warning("C-STORE from %r refused: %s", self.assoc.requestor.ae_title, problem)
+            request.DataSet.discard()
+        else:
+            status, comment = _UNREADABLE, ""
+            logger.warning("C-STORE from %r refused: it has no data set", self.assoc.requestor.ae_title)
+        self._answer(request, context_id, status, comment)
+        self.msg_queue.store = None
+        return True
+
+    def _answer(self, request: C_STORE, context_id: int, status: int, comment: str) -> None:
+        """Send a C-STORE response; success, the usual one, without making a data set of it."""
+        if status == 0x0000:
+            pdu = success_response(request, context_id)
+            if not 0 < self.maximum_pdu_size < len(pdu):
+                self.dul.socket.send(pdu)
+                return
         response = C_STORE()
         response.MessageIDBeingRespondedTo = request.MessageID
         response.AffectedSOPClassUID = request.AffectedSOPClassUID
         response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
-        if request.is_valid_request:
-            outcome = evt.trigger(self.assoc, evt.EVT_C_STORE, {"request": request, "context": context.as_tuple})
-            if isinstance(outcome, Dataset):
-                response.Status, response.ErrorComment = outcome.Status, outcome.ErrorComment
-            else:
-                response.Status = outcome
-        elif isinstance(request.DataSet, SpooledDataSet):
-            problem = request.DataSet.problem
-            response.Status = _MALFORMED_UID if isinstance(problem, MalformedUID) else _MISSING_UID
-            logger.warning("C-STORE from %r refused: %s", self.assoc.requestor.ae_title, problem)
-            request.DataSet.discard()
-        else:
-            response.Status = _UNREADABLE
-            logger.warning("C-STORE from %r refused: it has no data set", self.assoc.requestor.ae_title)
-        self._answer(response, context_id)
-        self.msg_queue.store = None
-        return True
-
-    def _answer(self, response: C_STORE, context_id: int) -> None:
-        """Send a C-STORE response; success, the usual one, without making a data set of it."""
-        if response.Status == 0x0000:
-            pdu = success_response(response, context_id)
-            if not 0 < self.maximum_pdu_size < len(pdu):
-                self.dul.socket.send(pdu)
-                return
+        response.Status = status
+        response.ErrorComment = comment[:_COMMENT_LENGTH] or None
         self.send_msg(response, context_id)
 
     def look(self) -> None:
@@ -297,7 +301,7 @@ class Handler(RequestHandler):  # type: ignore[misc]
         assoc.dul = StreamingUpperLayer(assoc, limit_bytes=self.server.settings.pdu_bytes)
         assoc.acse_timeout, assoc.network_timeout = assoc.acse_timeout, assoc.network_timeout  # sets the new timers
         assoc.set_socket(DeadlineSocket(assoc, self.request, self.server.settings))
-        assoc.dimse = SpoolingProvider(assoc, self.server.inbox, self.server.settings)
+        assoc.dimse = SpoolingProvider(assoc, self.server.inbox, self.server.store, self.server.settings)
         return assoc
 
 
@@ -308,9 +312,16 @@ class Server(ThreadedAssociationServer):  # type: ignore[misc]
     daemon_threads = True
 
     def __init__(
-        self, *arguments: Any, inbox: Inbox, settings: ReceiveSettings, tls: ssl.SSLContext | None, **keywords: Any
+        self,
+        *arguments: Any,
+        inbox: Inbox,
+        store: StoreHandler,
+        settings: ReceiveSettings,
+        tls: ssl.SSLContext | None,
+        **keywords: Any,
     ) -> None:
         self.inbox = inbox
+        self.store = store
         self.settings = settings
         self.tls = tls
         super().__init__(*arguments, request_handler=Handler, **keywords)

@@ -511,4 +511,8 @@ def test_the_usual_response_is_encoded_as_pynetdicom_would(sop_instance_uid: str
     message.primitive_to_message(response)
     message.context_id = 5
     (primitive,) = message.encode_msg(5, 16384)
-    assert success_response(response, 5) == P_DATA_TF(primitive).encode()
+    request = C_STORE()
+    request.MessageID = 513
+    request.AffectedSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    request.AffectedSOPInstanceUID = sop_instance_uid
+    assert success_response(request, 5) == P_DATA_TF(primitive).encode()
