@@ -20,7 +20,7 @@ from cmmd_node.facts import USUAL_FORMS, Codes, Form, Model, Outcome, Round, Stu
 from cmmd_node.files import files_below
 from cmmd_node.index.rounds import finding_to_json, whole_to_json
 from cmmd_node.report import ResultObject
-from cmmd_node.route import ImageFile, ImageJob, WriteJob, analyse_study, prove_detector, write_analysed_study
+from cmmd_node.route.analysis import ImageFile, ImageJob, WriteJob, analyse_study, prove_detector, write_analysed_study
 from cmmd_node.settings import CadSettings
 
 #: Who derives the UIDs of results made without a node; they depend on the content alone, so a rerun repeats them.

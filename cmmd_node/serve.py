@@ -126,7 +126,10 @@ def _work(settings: Settings, index: Index, _number: int, stop: threading.Event)
     from cmmd_node.cad.isolation import IsolatedPool  # noqa: PLC0415
     from cmmd_node.index.engine import APPLICATION, DBOS_SCHEMA  # noqa: PLC0415
     from cmmd_node.report import new_node_uid  # noqa: PLC0415
-    from cmmd_node.route import StudyRoute, load_detector, prove_detector  # noqa: PLC0415
+    from cmmd_node.route.analysis import load_detector, prove_detector  # noqa: PLC0415
+    from cmmd_node.route.commitment import CommitmentRoute  # noqa: PLC0415
+    from cmmd_node.route.delivery import DeliveryRoute  # noqa: PLC0415
+    from cmmd_node.route.study import StudyRoute  # noqa: PLC0415
 
     processes = settings.cad.threads or os.cpu_count() or 1
     pool = IsolatedPool(processes)
@@ -154,12 +157,15 @@ def _work(settings: Settings, index: Index, _number: int, stop: threading.Event)
             "log_level": "WARNING",
         }
     )
-    route = StudyRoute(settings, index, index.client(), pool, identity)
-    route.register()
+    study = StudyRoute(settings, index, index.client(), pool, identity)
+    routes = (study, DeliveryRoute(settings, index), CommitmentRoute(settings, index))
+    for route in routes:
+        route.register()
     DBOS.launch()
-    route.listen()
+    for route in routes:
+        route.listen()
     _start_beating(index, "work", stop)
-    logger.info("following the route with %s", route.model)
+    logger.info("following the route with %s", study.model)
     stop.wait()
     pool.close()
 

@@ -15,11 +15,11 @@ from cmmd_node.analyze import analyze_files
 from cmmd_node.cad.sealing import seal
 from cmmd_node.errors import BundleRefused
 from cmmd_node.facts import Analysis, Form, ViewStatus
-from cmmd_node.route import analyse_image
+from cmmd_node.route.analysis import analyse_image
 from cmmd_node.settings import CadSettings
 from tests.cad.bundles import SCRIPT, SPACING, command, exported, golden_view, native, small_breast
 from tests.mammograms import make_mammogram, save
-from tests.test_route import job_of
+from tests.route.test_analysis import job_of
 
 #: Fails on every image but the one that it was sealed with, whose pixels are 0.3 mm apart.
 FAILS_LATER = (

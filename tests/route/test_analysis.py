@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -11,9 +10,7 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
-from sqlalchemy.exc import OperationalError
 
-from cmmd_node import route
 from cmmd_node.cad.isolation import IsolatedPool
 from cmmd_node.errors import InvalidResult
 from cmmd_node.facts import (
@@ -32,7 +29,8 @@ from cmmd_node.facts import (
 )
 from cmmd_node.phantom import make_exam, to_datasets
 from cmmd_node.report import with_findings
-from cmmd_node.route import (
+from cmmd_node.route import analysis
+from cmmd_node.route.analysis import (
     ImageFile,
     ImageJob,
     WriteJob,
@@ -128,7 +126,7 @@ def test_a_detector_that_fails_costs_its_image_only(tmp_path: Path, monkeypatch:
     def fail(_bundle: str) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(route, "detector", fail)
+    monkeypatch.setattr(analysis, "detector", fail)
     (job,) = jobs_of(tmp_path, [make_mammogram()])
     found = analyse_image(job).view
     assert found.status is ViewStatus.FAILED
@@ -233,16 +231,3 @@ def test_two_patients_are_never_written_into_one_report(tmp_path: Path, pool: Is
     )
     with pytest.raises(InvalidResult, match="patient"):
         write_analysed_study(pool, write, seconds=60)
-
-
-@pytest.mark.parametrize(
-    ("error", "may_pass"),
-    [
-        (OSError(errno.ENOSPC, "No space left on device"), True),
-        (OSError(errno.ENOENT, "No such file or directory"), False),
-        (OperationalError("SELECT 1", None, Exception("the connection is gone")), True),
-        (ValueError("a bug"), False),
-    ],
-)
-def test_a_step_waits_for_what_an_operator_mends(error: Exception, may_pass: bool) -> None:
-    assert route._may_pass(error) is may_pass
