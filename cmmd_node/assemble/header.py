@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 
 from pydicom.config import IGNORE
-from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.datadict import dictionary_description, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -66,7 +66,7 @@ def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
 def integer(ds: Dataset, keyword: str) -> int | None:
     """The only value of a US, SS or IS attribute; two raw bytes are taken as unsigned."""
     element = _raw_element(ds, keyword)
-    if isinstance(element, RawDataElement) and element.VR not in ("IS", "DS") and element.value:
+    if isinstance(element, RawDataElement) and element.value and _vr(element) not in ("IS", "DS"):
         if len(element.value) != 2:
             return None
         return int.from_bytes(element.value, "little" if element.is_little_endian else "big")
@@ -106,6 +106,11 @@ def shown(value: str) -> str:
 def _raw_value(ds: Dataset, keyword: str) -> object:
     element = _raw_element(ds, keyword)
     return None if element is None else getattr(element, "value", None)
+
+
+def _vr(element: RawDataElement) -> str:
+    """As it says itself, or in Implicit VR as the dictionary says."""
+    return element.VR or dictionary_VR(element.tag)
 
 
 def _raw_element(ds: Dataset, keyword: str) -> object:

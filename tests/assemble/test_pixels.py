@@ -77,6 +77,12 @@ def read(tmp_path):
     return read
 
 
+def test_one_frame_is_one_frame_in_every_encoding(read):
+    """"1 " in two bytes, of which Implicit VR does not say that they are text."""
+    plain = make_mammogram(NumberOfFrames=1)
+    assert (read(plain) == read(encoded(plain, ImplicitVRLittleEndian))).all()
+
+
 def test_pixels_are_in_stored_orientation_with_air_at_zero_and_nothing_else(read):
     stored = breast(laterality="R")
     pixels = read(make_mammogram(stored, view="R CC"))

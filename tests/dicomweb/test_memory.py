@@ -48,7 +48,7 @@ def test_large_objects_and_large_studies_need_no_memory(tmp_path: Path, frames: 
 
             def fetch(path: str, accept: str) -> int:
                 with client.stream("GET", path, headers={"Accept": accept}) as answer:
-                    assert answer.status_code == 200
+                    assert answer.status_code == 200, answer.read()
                     return sum(len(piece) for piece in answer.iter_raw(1 << 20))
 
             for number, syntax in enumerate((ExplicitVRLittleEndian, ImplicitVRLittleEndian)):
