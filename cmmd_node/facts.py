@@ -16,6 +16,9 @@ from typing import TypeAlias
 
 PointCR: TypeAlias = tuple[float, float]
 
+#: Larger than any mammography detector (the largest have about 30 million pixels).
+MOST_PIXELS = 200_000_000
+
 
 class Laterality(StrEnum):
     """Image Laterality (0020,0062) of a single breast."""

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from cmmd_node.deliver import echo
@@ -32,7 +31,7 @@ from cmmd_node.receive.scp import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from cmmd_node.retrieve import FoundSeries, Problem, Source, Take
 from cmmd_node.retrieve.dicomweb import DicomwebArchive
 from cmmd_node.retrieve.dimse import GettingPacs, MovingPacs
-from cmmd_node.retrieve.media import media_files
+from cmmd_node.retrieve.media import MediaFile
 from cmmd_node.serve import lock
 from cmmd_node.settings import CHECK_AE_TITLE, PeerSettings, Settings
 from cmmd_node.tls import to_ourselves, to_peer
@@ -140,8 +139,8 @@ def pull(
     return _answer(source.name, looked_at, dry_run=dry_run)
 
 
-def import_media(settings: Settings, paths: Sequence[Path], *, tell: Tell) -> dict[str, Any]:
-    """Bring the mammograms of folders, ZIP files and DICOMDIRs into the inbox; a bad file costs that file only.
+def import_files(settings: Settings, files: Iterable[MediaFile], *, tell: Tell) -> dict[str, Any]:
+    """Bring the mammograms of a medium, or pictures with a table, into the inbox; a bad file costs that file only.
 
     Returns
     -------
@@ -151,11 +150,11 @@ def import_media(settings: Settings, paths: Sequence[Path], *, tell: Tell) -> di
     Raises
     ------
     NodeError
-        A path is no medium, or there is no space.
+        The medium or the table cannot be used, or there is no space.
     """
     answer: dict[str, Any] = {"files": 0, "new": 0, "here_before": 0, "skipped": {}, "failed": []}
     with spool_of_pull(settings) as (_, inbox):
-        for file in media_files(paths):
+        for file in files:
             answer["files"] += 1
             tell(answer["files"], 0)
             try:

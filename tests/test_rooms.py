@@ -15,7 +15,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "cmmd_node"
 
 #: From the ground up; a room imports itself and rooms of floors below its own. A new room takes its place here.
 FLOORS = (
-    {"cmmd_node", "errors", "facts", "files", "settings", "tls", "association", "multipart", "http_client"},
+    {
+        *("cmmd_node", "errors", "facts", "files", "rows", "pictures", "digital_mammography"),
+        *("settings", "tls", "association", "multipart", "http_client"),
+    },
     {"index"},
     {"receive", "retrieve", "assemble", "cad", "report", "deliver", "phantom"},  # the steps
     {"cmmd", "dicomweb", "route"},  # what is made of steps: the collection's reader, the origin server, the route
@@ -26,7 +29,10 @@ FLOORS = (
 )
 
 #: On the ground floor the order counts as well: each imports only those before it.
-GROUND = ("cmmd_node", "errors", "facts", "files", "settings", "tls", "association", "multipart", "http_client")
+GROUND = (
+    *("cmmd_node", "errors", "facts", "files", "rows", "pictures", "digital_mammography"),
+    *("settings", "tls", "association", "multipart", "http_client"),
+)
 
 #: Libraries and the only rooms that may import them.
 ONLY_IN = {

@@ -8,9 +8,7 @@ from pydicom.dataset import Dataset
 
 from cmmd_node.assemble.header import integer, numbers, shown, text
 from cmmd_node.errors import NotAnalysed
-
-#: Larger than any mammography detector (the largest have about 30 million pixels).
-MOST_PIXELS = 200_000_000
+from cmmd_node.facts import MOST_PIXELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,18 +63,27 @@ def pull(
 
 
 @app.command("import")
-def import_files(
+def import_(
     paths: Annotated[list[Path], typer.Argument(exists=True, help="Folders, ZIP files, DICOMDIRs, files.")],
+    tiff: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="CSV file about TIFF and PNG pictures in the one folder."),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bring mammograms from a medium into the node; what else lies there is counted."""
-    from cmmd_node.pull import import_media  # noqa: PLC0415
+    from cmmd_node.pull import import_files  # noqa: PLC0415
+    from cmmd_node.retrieve.media import media_files  # noqa: PLC0415
+    from cmmd_node.retrieve.pictures import picture_files  # noqa: PLC0415
 
+    if tiff is not None and (len(paths) != 1 or not paths[0].is_dir()):
+        raise typer.BadParameter("the pictures of a table lie in one folder", param_hint="PATHS")
     settings = load_settings(config)
     log("import", level=logging.WARNING)
+    files = media_files(paths) if tiff is None else picture_files(tiff, paths[0])
     with bar("files") as tell:
-        answer = import_media(settings, paths, tell=tell)
+        answer = import_files(settings, files, tell=tell)
     if as_json:
         print_json(answer)
     else:

@@ -155,6 +155,11 @@ with unit and default."""
 
 No media are written; `cmmd-node import` reads DICOMDIRs, folders and ZIP files.
 
+`cmmd-node import --tiff` makes grey TIFF and PNG pictures into Digital Mammography X-Ray Images For Presentation in
+ISO_IR 192: Image Type DERIVED\\PRIMARY, as many Bits Stored as the largest value needs and a window of all of them,
+Burned In Annotation NO, Patient's Name the Patient ID. What the table does not say is empty or absent. UIDs are derived
+(2.25.) from the table's words and the pixels.
+
 Results are written in {CHARACTER_SET}. Attributes taken over from images are decoded with the character set
 that these declare; a value with characters that are not declared, or that does not fit its Value Representation, is
 treated as absent."""

@@ -6,18 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from cmmd_node.assemble.intensity import brightness
-from cmmd_node.assemble.pixel_format import MOST_PIXELS, PixelFormat
+from cmmd_node.assemble.pixel_format import PixelFormat
 from cmmd_node.assemble.pixels import read_pixels
 from cmmd_node.assemble.views import mammogram_of, read_header, spacing_of
 from cmmd_node.errors import NotAnalysed
 from cmmd_node.facts import Spacing
+from cmmd_node.pictures import read_grey
 from cmmd_node.train.manifest import LabelledImage
-
-#: What Pillow calls pictures of 16-bit grey.
-_DEEP_MODES = {"I;16", "I;16B", "I;16L"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,14 +56,11 @@ def _is_picture(image: LabelledImage) -> bool:
 
 
 def _read_png_or_jpeg(image: LabelledImage) -> npt.NDArray[np.float32]:
-    """Grey pictures of 8 or 16 bits; colours are taken as their brightness."""
+    """Colours are taken as their brightness."""
     try:
-        with Image.open(image.path, formats=("PNG", "JPEG")) as file:
-            if file.width * file.height > MOST_PIXELS:
-                raise NotAnalysed(f"{image.path}: {file.width} x {file.height} pixels are more than any mammogram has")
-            stored = np.asarray(file).astype(np.uint16) if file.mode in _DEEP_MODES else np.asarray(file.convert("L"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise NotAnalysed(f"{image.path} cannot be decoded as a PNG or JPEG picture: {error}") from error
+        stored = read_grey(image.path, formats=("PNG", "JPEG"), converts_colour=True)
+    except NotAnalysed as error:
+        raise NotAnalysed(f"{image.path}: {error}") from error
     bits = stored.dtype.itemsize * 8
     return brightness(
         stored,

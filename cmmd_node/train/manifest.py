@@ -28,17 +28,14 @@ source         whom to cite and under which licence it is; told wherever the ima
 from __future__ import annotations
 
 import csv
-import difflib
 import hashlib
-import io
 import json
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from cmmd_node.errors import NodeError
 from cmmd_node.facts import (
     BreastLabel,
     Classification,
@@ -51,6 +48,7 @@ from cmmd_node.facts import (
     View,
     ViewPosition,
 )
+from cmmd_node.rows import Row, natural, read_rows
 
 COLUMNS = (
     *("path", "patient", "side", "view", "group", "row_mm", "column_mm", "age", "cohort"),
@@ -64,7 +62,6 @@ ABNORMALITIES = {
     "none": frozenset(),
 }
 _CIRCLE_CORNERS = 180
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,21 +123,13 @@ def read_manifest(path: Path) -> Manifest:
         The file is no CSV in UTF-8, a needed column is missing, a column is unknown, or it has no rows.
     """
     data = path.read_bytes()
-    try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-        rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise NodeError(f"{path} is no CSV file in UTF-8: {error}") from error
-    _check_columns(path, reader.fieldnames or ())
-    if not rows:
-        raise NodeError(f"{path} has a header and no rows")
     read: list[tuple[int, LabelledImage]] = []
     problems: list[RowProblem] = []
-    for number, row in enumerate(rows, start=2):
+    for row in read_rows(path, data, columns=COLUMNS, needed=NEEDED):
         try:
-            read.append((number, _image(row, path.parent)))
+            read.append((row.number, _image(row, path.parent)))
         except ValueError as error:
-            problems.append(RowProblem(number, str(error)))
+            problems.append(RowProblem(row.number, str(error)))
     images, disputed = _without_contradictions(read)
     problems = sorted([*problems, *disputed], key=lambda problem: problem.row)
     return Manifest(images=images, problems=tuple(problems), sha256=hashlib.sha256(data).hexdigest())
@@ -182,69 +171,34 @@ def circle_outline(column: float, row: float, radius: float) -> tuple[PointCR, .
     return tuple((column + radius * math.cos(a), row + radius * math.sin(a)) for a in angles)
 
 
-def _check_columns(path: Path, found: Iterable[str]) -> None:
-    missing = [name for name in NEEDED if name not in found]
-    if missing:
-        raise NodeError(f"{path} has no column {', '.join(missing)}; needed are {', '.join(NEEDED)}")
-    for name in found:
-        if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, 1)
-            hint = f"; is {near[0]} meant?" if near else f"; known are {', '.join(COLUMNS)}"
-            raise NodeError(f"{path} has an unknown column {name!r}{hint}")
-
-
-def _image(row: dict[str | None, Any], folder: Path) -> LabelledImage:
+def _image(row: Row, folder: Path) -> LabelledImage:
     """One row as an image; ValueError says what is wrong with it."""
-    if None in row or None in row.values():
-        raise ValueError("has more or fewer cells than the header")
-    cells = {str(name): str(value).strip() for name, value in row.items()}
-
-    def cell(name: str, read: Callable[[str], _Value], wanted: str) -> _Value | None:
-        text = cells.get(name, "")
-        try:
-            return read(text) if text else None
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{name} is {text!r}, not {wanted}") from error
-
-    def needed(name: str, read: Callable[[str], _Value], wanted: str) -> _Value:
-        value = cell(name, read, wanted)
-        if value is None:
-            raise ValueError(f"{name} is empty, not {wanted}")
-        return value
-
-    path = folder / needed("path", Path, "a file")
+    path = folder / row.needed("path", Path, "a file")
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    patient = needed("patient", str, "who it is")
-    view = View(needed("side", Laterality, "L or R"), needed("view", ViewPosition, "CC or MLO"))
-    mm = [cell(name, float, "a number of millimetres") for name in ("row_mm", "column_mm")]
+    patient = row.needed("patient", str, "who it is")
+    view = View(row.needed("side", Laterality, "L or R"), row.needed("view", ViewPosition, "CC or MLO"))
+    mm = [row.value(name, float, "a number of millimetres") for name in ("row_mm", "column_mm")]
     if (mm[0] is None) != (mm[1] is None):
         raise ValueError("only one of row_mm and column_mm is given")
     return LabelledImage(
         path=path,
         patient=patient,
         view=view,
-        group=cells.get("group") or patient,
+        group=row.text("group") or patient,
         spacing=None if mm[0] is None or mm[1] is None else Spacing(row_mm=mm[0], column_mm=mm[1]),
-        age=cell("age", _natural, "a number of years"),
-        cohort=cells.get("cohort") or None,
+        age=row.value("age", natural, "a number of years"),
+        cohort=row.text("cohort") or None,
         label=BreastLabel(
-            classification=cell("classification", Classification, "one of " + ", ".join(Classification)),
-            kinds=cell("abnormality", ABNORMALITIES.__getitem__, "one of " + ", ".join(ABNORMALITIES)),
-            subtype=cell("subtype", Subtype, "one of " + ", ".join(Subtype)),
+            classification=row.value("classification", Classification, "one of " + ", ".join(Classification)),
+            kinds=row.value("abnormality", ABNORMALITIES.__getitem__, "one of " + ", ".join(ABNORMALITIES)),
+            subtype=row.value("subtype", Subtype, "one of " + ", ".join(Subtype)),
         ),
-        lesions=_lesions(cells.get("lesions", "")),
-        fold=cell("fold", _natural, "a whole number from 0"),
-        excluded=cells.get("excluded") or None,
-        source=cells.get("source") or None,
+        lesions=_lesions(row.text("lesions")),
+        fold=row.value("fold", natural, "a whole number from 0"),
+        excluded=row.text("excluded") or None,
+        source=row.text("source") or None,
     )
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
 
 
 def _lesions(text: str) -> tuple[Lesion, ...] | None:

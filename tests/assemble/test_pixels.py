@@ -78,7 +78,7 @@ def read(tmp_path):
 
 
 def test_one_frame_is_one_frame_in_every_encoding(read):
-    """"1 " in two bytes, of which Implicit VR does not say that they are text."""
+    """ "1 " in two bytes, of which Implicit VR does not say that they are text."""
     plain = make_mammogram(NumberOfFrames=1)
     assert (read(plain) == read(encoded(plain, ImplicitVRLittleEndian))).all()
 

@@ -74,6 +74,6 @@ def test_large_objects_and_large_studies_need_no_memory(tmp_path: Path, frames: 
             assert fetch(study, AS_KEPT) > sum(upload.size for upload in uploads)
             assert fetch(f"{study}/metadata", "application/dicom+json") > 1000 * instances
             peaks["WADO-RS of many"] = memory_mb(pid, "VmHWM")
-        assert max(peaks.values()) - at_rest < 60, (at_rest, peaks)
+        assert max(peaks.values()) - at_rest < 100, (at_rest, peaks)
     finally:
         node.stop()

@@ -16,7 +16,7 @@ from pydicom.fileset import FileSet
 from pydicom.uid import CTImageStorage
 
 from cmmd_node.errors import NodeError
-from cmmd_node.pull import import_media
+from cmmd_node.pull import import_files
 from cmmd_node.retrieve.media import media_files
 from cmmd_node.settings import Settings
 from tests.mammograms import exam, make_mammogram, save
@@ -24,7 +24,7 @@ from tests.receive.conftest import part10_bytes
 
 
 def brought(settings: Settings, *paths: Path) -> dict[str, Any]:
-    return import_media(settings, paths, tell=lambda _done, _total: None)
+    return import_files(settings, media_files(paths), tell=lambda _done, _total: None)
 
 
 def numbers(answer: dict[str, Any]) -> tuple[int, int, int]:
