@@ -6,9 +6,11 @@ import base64
 import binascii
 import hmac
 import logging
+import math
 
 from fastapi import HTTPException, Request
 
+from cmmd_node.dicomweb.throttle import Throttle
 from cmmd_node.dicomweb.urls import sender
 from cmmd_node.settings import WebSettings
 
@@ -24,6 +26,7 @@ class Access:
         self._token = token.encode()
         self._login = f"{settings.user}:{password}".encode() if settings.user else b""
         challenges = [("Bearer", self._token), ("Basic", self._login)]
+        self._throttle = Throttle()
         self._challenge = ", ".join(f'{scheme} realm="cmmd-node"' for scheme, secret in challenges if secret)
 
     def __call__(self, request: Request) -> None:
@@ -32,11 +35,22 @@ class Access:
         Raises
         ------
         HTTPException
-            401: it shows no credentials, or wrong ones; the answer is the same for both.
+            401: it shows no credentials, or wrong ones; the answer is the same for both. 429: its host has shown wrong
+            ones too often, and is not listened to for a while.
         """
-        if self._open or self._knows(request.headers.get("authorization", "")):
+        if self._open:
             return
-        logger.warning("HTTP request from %s refused: no valid credentials", sender(request))
+        shown, host = request.headers.get("authorization", ""), sender(request)
+        wait = self._throttle.wait_seconds(host) if shown else 0.0
+        if wait:
+            logger.warning("HTTP request from %s refused: too many wrong credentials before it", host)
+            headers = {"Retry-After": str(math.ceil(wait))}
+            raise HTTPException(429, "this host has shown wrong credentials too often; it may try again later", headers)
+        if self._knows(shown):
+            return
+        if shown:
+            self._throttle.count(host)
+        logger.warning("HTTP request from %s refused: no valid credentials", host)
         raise HTTPException(401, "credentials are wanted", {"WWW-Authenticate": self._challenge})
 
     def _knows(self, header: str) -> bool:
