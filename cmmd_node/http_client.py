@@ -78,6 +78,10 @@ class HttpClient:
                 break
         return answer
 
+    def post_form(self, url: str, form: Mapping[str, str]) -> requests.Response:
+        """A successful answer to a form, to be read piece by piece; a busy server is asked again as by `get`."""
+        return self.patient("POST", url, data=form, stream=True, timeout=_timeout(0))
+
     def attempt(self, method: str, url: str, **more: Any) -> requests.Response:
         """One request and its answer, whatever its status."""
         more["allow_redirects"] = False
@@ -115,6 +119,15 @@ class HttpClient:
             yield from answer.raw.stream(_PIECE_BYTES, decode_content=False)
         except (BrokenBody, OSError) as error:
             raise PeerFailed(f"{self.name} broke off in the middle of an answer") from error
+
+    def whole(self, answer: requests.Response, limit: int) -> bytes:
+        """The body at once; one of more than `limit` bytes is refused."""
+        body = bytearray()
+        for piece in self.pieces(answer):
+            body += piece
+            if len(body) > limit:
+                raise PeerFailed(f"{self.name} answered with more than {limit} bytes where few were expected")
+        return bytes(body)
 
     def refusal(self, answer: requests.Response) -> PeerFailed:
         """What an answer that is no success means; with the time after which to ask again, if the server told one."""

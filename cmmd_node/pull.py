@@ -38,6 +38,7 @@ from cmmd_node.tls import to_ourselves, to_peer
 
 #: A source that breaks off so many times in a row is left alone.
 _FAILURES_IN_A_ROW = 3
+_GOES_ON = "the same command goes on with what is missing"
 
 #: Called with how many of how many are done.
 Tell = Callable[[int, int], None]
@@ -52,7 +53,11 @@ class _Fetched:
     """SOP Instance UIDs that are kept."""
     before: int = 0
     """So many were here before."""
-    problems: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, Problem] = field(default_factory=dict)
+    """By what they are about; the first that is told of an instance counts."""
+
+    def note(self, problem: Problem) -> None:
+        self.problems.setdefault(problem.sop_instance_uid or problem.reason, problem)
 
     @property
     def missing(self) -> frozenset[str] | None:
@@ -135,7 +140,7 @@ def pull(
         if not dry_run:
             if isinstance(source, MovingPacs):
                 _require_running_node(settings)
-            _fetch_all(index, source, looked_at, _taker(inbox, source.name), tell)
+            _fetch_all(index, inbox, source, looked_at, tell)
     return _answer(source.name, looked_at, dry_run=dry_run)
 
 
@@ -187,7 +192,8 @@ def _taker(inbox: Inbox, source: str) -> Take:
     return lambda pieces: take_in(inbox, pieces, source=source).sop_instance_uid
 
 
-def _fetch_all(index: Index, source: Source, wanted: Sequence[_Fetched], take: Take, tell: Tell) -> None:
+def _fetch_all(index: Index, inbox: Inbox, source: Source, wanted: Sequence[_Fetched], tell: Tell) -> None:
+    take = _taker(inbox, source.name)
     total = sum(max(one.series.images, len(one.here)) for one in wanted)
     done = sum(len(one.here) for one in wanted)
     failures = 0
@@ -196,11 +202,13 @@ def _fetch_all(index: Index, source: Source, wanted: Sequence[_Fetched], take: T
         missing = one.missing
         if missing is not None and not missing:
             continue
+        if refusal := inbox.refusal():
+            raise OutOfResources(f"{refusal}; {_GOES_ON}")
         came = 0
         try:
             for event in source.fetch(one.series, missing, take):
                 if isinstance(event, Problem):
-                    one.problems.setdefault(event.sop_instance_uid, event.reason)
+                    one.note(event)
                 else:
                     came += event
                     tell(done + came, total)
@@ -209,9 +217,9 @@ def _fetch_all(index: Index, source: Source, wanted: Sequence[_Fetched], take: T
             raise
         except PeerFailed as error:
             failures += 1
-            one.problems.setdefault("", str(error))
+            one.note(Problem("", str(error)))
             if failures == _FAILURES_IN_A_ROW:
-                raise PeerFailed(f"{error}; the same command goes on with what is missing") from error
+                raise PeerFailed(f"{error}; {_GOES_ON}") from error
         one.here = _kept(index, one.series)
         done += len(one.here) - one.before
         tell(done, total)
@@ -236,9 +244,10 @@ def _answer(source: str, fetched: Sequence[_Fetched], *, dry_run: bool) -> dict[
     studies: dict[str, dict[str, Any]] = {}
     for one in fetched:
         study = studies.setdefault(
-            one.series.study_instance_uid,
+            one.series.study_instance_uid or one.series.series_instance_uid,
             {
-                "StudyInstanceUID": one.series.study_instance_uid,
+                "StudyInstanceUID": one.series.study_instance_uid or None,
+                "SeriesInstanceUID": None if one.series.study_instance_uid else one.series.series_instance_uid,
                 "StudyDate": one.series.study_date,
                 "series": 0,
                 "images": 0,
@@ -256,7 +265,8 @@ def _answer(source: str, fetched: Sequence[_Fetched], *, dry_run: bool) -> dict[
         if not dry_run:
             study["failed"] += images - len(one.here)
             study["problems"] += [
-                {"SOPInstanceUID": uid or None, "reason": reason} for uid, reason in _problems(one).items()
+                {"SOPInstanceUID": problem.sop_instance_uid or None, "reason": problem.reason}
+                for problem in _problems(one)
             ]
     return {
         "from": source,
@@ -264,13 +274,24 @@ def _answer(source: str, fetched: Sequence[_Fetched], *, dry_run: bool) -> dict[
         **{
             key: sum(study[key] for study in studies.values()) for key in ("images", "here_before", "fetched", "failed")
         },
+        "size_bytes": sum(one.series.size_bytes for one in fetched),
+        "terms": [
+            {"licence": licence, "citation": citation}
+            for licence, citation in dict.fromkeys((one.series.licence, one.series.citation) for one in fetched)
+            if licence or citation
+        ],
         "studies": list(studies.values()),
     }
 
 
-def _problems(one: _Fetched) -> dict[str, str]:
+def _problems(one: _Fetched) -> list[Problem]:
     """Why what is not here is not; nothing for what has come after all."""
+    told = [problem for problem in one.problems.values() if problem.sop_instance_uid not in one.here]
+    named = {problem.sop_instance_uid for problem in told}
+    if "" in named:
+        return told
     lacking = (one.series.sop_instance_uids or frozenset()) - one.here
-    told = {uid: reason for uid, reason in one.problems.items() if uid not in one.here}
-    untold = {} if "" in told else dict.fromkeys(sorted(lacking - set(told)), "it has not come")
-    return {**told, **untold}
+    told += [Problem(uid, "it has not come") for uid in sorted(lacking - named)]
+    if not told and (lack := one.series.images - len(one.here)) > 0:
+        told = [Problem("", f"{lack} of the {one.series.images} images of a series have not come")]
+    return told

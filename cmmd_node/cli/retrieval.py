@@ -14,13 +14,25 @@ from rich.table import Table
 
 from cmmd_node.cli.console import ConfigOption, JsonOption, log, out, print_json, progress
 from cmmd_node.errors import NodeError
-from cmmd_node.settings import load_settings
+from cmmd_node.settings import DicomwebSettings, load_settings
 
 app = typer.Typer()
-pull_app = typer.Typer(invoke_without_command=True, help="Fetch mammograms from a PACS or an archive.")
+pull_app = typer.Typer(invoke_without_command=True, help="Fetch mammograms from a PACS, an archive, a collection.")
 app.add_typer(pull_app, name="pull")
 
 _MOST_PROBLEMS = 20
+
+
+def _http_url(value: str) -> str:
+    """An address that can be asked, or none."""
+    try:
+        return DicomwebSettings(name="url", url=value).url if value else ""
+    except ValueError as error:
+        raise typer.BadParameter("is no http or https URL without query") from error
+
+
+UrlOption = Annotated[str, typer.Option(callback=_http_url, help="Another server that speaks the same protocol.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what there is and fetch nothing.")]
 
 
 @pull_app.callback()
@@ -33,12 +45,14 @@ def pull(
     study_date: Annotated[str, typer.Option(help="YYYYMMDD or YYYYMMDD-YYYYMMDD.")] = "",
     study: Annotated[str, typer.Option(help="Study Instance UID.")] = "",
     modality: Annotated[str, typer.Option(help="Of the series.")] = "MG",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is and fetch nothing.")] = False,
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch mammograms from a PACS; what is here is not fetched again, so the same command resumes."""
     if context.invoked_subcommand is not None:
+        if any((source, patient_id, accession, study_date, study, dry_run, as_json)):
+            raise typer.BadParameter(f"options belong behind {context.invoked_subcommand}, where they are heeded")
         context.obj = config
         return
     from cmmd_node.pull import pull as fetch  # noqa: PLC0415
@@ -59,6 +73,71 @@ def pull(
     archive = source_named(settings, source)
     with bar("images") as tell:
         answer = fetch(settings, archive, archive.search(wanted), dry_run=dry_run, tell=tell)
+    print_pulled(answer, as_json)
+
+
+@pull_app.command("idc")
+def pull_idc(
+    context: typer.Context,
+    *,
+    collection: Annotated[str, typer.Option(help="As IDC calls it, cmmd for example.")],
+    patient: Annotated[list[str] | None, typer.Option(help="Only this patient; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many series; 0: all.")] = 0,
+    index: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="CSV file with the columns of IDC's index, instead of that."),
+    ] = None,
+    dicomweb: Annotated[
+        bool, typer.Option("--dicomweb", help="From IDC's DICOMweb, which has a daily quota, not from its buckets.")
+    ] = False,
+    url: UrlOption = "",
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch mammograms of a collection from NCI Imaging Data Commons; the same command resumes."""
+    from cmmd_node.cmmd.known import CITATION, LICENCE  # noqa: PLC0415
+    from cmmd_node.pull import pull as fetch  # noqa: PLC0415
+    from cmmd_node.retrieve.dicomweb import DicomwebArchive  # noqa: PLC0415
+    from cmmd_node.retrieve.idc import BUCKETS_URL, DICOMWEB_URL, IdcBuckets, listed_series  # noqa: PLC0415
+
+    settings = load_settings(config or context.obj)
+    found = listed_series(index, collection=collection, patient_ids=patient or (), limit=limit)
+    if dicomweb and not all(series.study_instance_uid for series in found):
+        raise typer.BadParameter("the list has no StudyInstanceUID, which it needs", param_hint="--dicomweb")
+    log("pull", level=logging.WARNING)
+    source = (
+        DicomwebArchive(DicomwebSettings(name="idc", url=url or DICOMWEB_URL))
+        if dicomweb
+        else IdcBuckets(url or BUCKETS_URL)
+    )
+    with bar("images") as tell:
+        answer = fetch(settings, source, found, dry_run=dry_run, tell=tell)
+    if collection == "cmmd":
+        answer["terms"] = [{"licence": LICENCE, "citation": CITATION}]
+    print_pulled(answer, as_json)
+
+
+@pull_app.command("tcia")
+def pull_tcia(
+    context: typer.Context,
+    *,
+    manifest: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="A .tcia file, as TCIA's pages give it.")],
+    url: UrlOption = "",
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch the mammograms of a manifest from The Cancer Imaging Archive; the same command resumes."""
+    from cmmd_node.pull import pull as fetch  # noqa: PLC0415
+    from cmmd_node.retrieve.tcia import NBIA_URL, Nbia, read_manifest  # noqa: PLC0415
+
+    settings = load_settings(config or context.obj)
+    uids = read_manifest(manifest, any_server=bool(url))
+    log("pull", level=logging.WARNING)
+    source = Nbia(url or NBIA_URL, settings.node.data_dir)
+    with bar("images") as tell:
+        answer = fetch(settings, source, source.search(uids), dry_run=dry_run, tell=tell)
     print_pulled(answer, as_json)
 
 
@@ -115,7 +194,8 @@ def print_pulled(answer: dict[str, Any], as_json: bool) -> None:
         table = Table("study", "date", "series", "images", "here before", "fetched", box=None)
         for one in answer["studies"]:
             numbers = (str(one[key]) for key in ("series", "images", "here_before", "fetched"))
-            table.add_row(one["StudyInstanceUID"], one["StudyDate"], *numbers)
+            study = one["StudyInstanceUID"] or f"that of series {one['SeriesInstanceUID']}"
+            table.add_row(study, one["StudyDate"], *numbers)
         if answer["studies"]:
             out.print(table)
         problems = [problem for one in answer["studies"] for problem in one["problems"]]
@@ -123,9 +203,13 @@ def print_pulled(answer: dict[str, Any], as_json: bool) -> None:
             out.print(f"{problem['SOPInstanceUID'] or 'a series'}: {problem['reason']}", markup=False)
         if len(problems) > _MOST_PROBLEMS:
             out.print(f"and {len(problems) - _MOST_PROBLEMS} more; --json tells all", markup=False)
+        size = f" ({answer['size_bytes'] / 1e6:.1f} MB)" if answer["size_bytes"] else ""
         out.print(
-            f"{answer['images']} images found, {answer['here_before']} of them were here, {answer['fetched']} fetched",
+            f"{answer['images']} images found{size}, {answer['here_before']} of them were here, "
+            f"{answer['fetched']} fetched",
             markup=False,
         )
+        for terms in answer["terms"]:
+            out.print(" ".join(filter(None, (terms["citation"], terms["licence"]))), markup=False)
     if answer["failed"]:
         raise NodeError(f"{answer['failed']} of {answer['images']} images did not come; the same command tries again")

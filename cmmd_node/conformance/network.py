@@ -65,7 +65,8 @@ round, whose CAD SR names that of the round before as predecessor.
 - Query/Retrieve as SCU, when a person asks for it (`cmmd-node pull`): hierarchical C-FIND (study, series, image) with
   Patient ID, Accession Number, Study Date, Study Instance UID and Modalities in Study as keys, without wildcards; then
   C-MOVE to our own AE title, or C-GET with one context for each storage class and transfer syntax that we take
-  (`retrieve` of the peer). Archives are asked by QIDO-RS and WADO-RS, in the transfer syntax that they have."""
+  (`retrieve` of the peer). Archives are asked by QIDO-RS and WADO-RS, in the transfer syntax that they have.
+  `pull idc` and `pull tcia` fetch the same objects by protocols of other kinds."""
     connecting = f"connection {association.CONNECT_SECONDS} s, association {association.ASSOCIATE_SECONDS} s"
     answering = f"{association.PROGRESS_SECONDS} s and 1 s for each {scu.SLOWEST_BYTES_PER_SECOND} bytes"
     yield f"""## 3 AE specifications

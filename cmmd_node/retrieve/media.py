@@ -5,12 +5,14 @@ Names on a medium are somebody else's: none becomes a path before it has been se
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
@@ -49,10 +51,32 @@ def media_files(paths: Iterable[Path]) -> Iterator[MediaFile]:
         if path.is_file() and path.name.upper() == "DICOMDIR":
             yield from _referenced(path)
         elif path.is_file() and zipfile.is_zipfile(path):
-            yield from _members(path)
+            with path.open("rb") as opened:
+                yield from (member for _, member in zip_members(opened, str(path)))
         else:
             for file in files_below([path]):
                 yield _inside(path if path.is_dir() else path.parent, file)
+
+
+def zip_members(file: IO[bytes], name: str) -> Iterator[tuple[zipfile.ZipInfo, MediaFile]]:
+    """The files in a ZIP file, to be read before the next is asked for.
+
+    Raises
+    ------
+    NodeError
+        It is none, or none that can be trusted; it is called by `name`.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            infos = [info for info in archive.infolist() if not info.is_dir()]
+            if len(infos) > _MOST_MEMBERS:
+                raise NodeError(f"{name} has {len(infos)} files; at most {_MOST_MEMBERS} are taken")
+            if sum(info.compress_size for info in infos) > file.seek(0, os.SEEK_END):
+                raise NodeError(f"{name} holds files that overlap, and is not taken")
+            for info in infos:
+                yield info, _member(archive, info, f"{name}: {info.filename!r}")
+    except (zipfile.BadZipFile, OSError) as error:
+        raise NodeError(f"{name} is no ZIP file that can be read") from error
 
 
 def _inside(folder: Path, file: Path) -> MediaFile:
@@ -100,20 +124,6 @@ def _with_case(folder: Path, components: list[str]) -> Path | None:
             return None
         path = found
     return path if path.is_file() else None
-
-
-def _members(path: Path) -> Iterator[MediaFile]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir()]
-            if len(infos) > _MOST_MEMBERS:
-                raise NodeError(f"{path} has {len(infos)} files; at most {_MOST_MEMBERS} are taken")
-            if sum(info.compress_size for info in infos) > path.stat().st_size:
-                raise NodeError(f"{path} holds files that overlap, and is not taken")
-            for info in infos:
-                yield _member(archive, info, f"{path}: {info.filename!r}")
-    except (zipfile.BadZipFile, OSError) as error:
-        raise NodeError(f"{path} is no ZIP file that can be read") from error
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> MediaFile:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from cmmd_node.errors import SettingsError
+from cmmd_node.errors import SettingsError, Truncated, UnreadableInstance
 
 #: Keeps one DICOM file that comes in pieces, and says its SOP Instance UID; raises RefusedInstance.
 Take: TypeAlias = Callable[[Iterable[bytes]], str]
@@ -42,11 +43,18 @@ class FoundSeries:
     """One series at a source."""
 
     study_instance_uid: str
+    """Empty: not known before an instance is here."""
     series_instance_uid: str
     study_date: str = ""
     sop_instance_uids: frozenset[str] | None = None
     """None: the source tells them no sooner than it hands the instances over."""
     images: int = 0
+    size_bytes: int = 0
+    """0: not known."""
+    place: str = ""
+    """Where it lies at the source, if its UIDs do not say it."""
+    licence: str = ""
+    citation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +95,24 @@ class Source(Protocol):
         PeerRefused
             The source will not, for this series nor for any other.
         """
+
+
+def as_announced(pieces: Iterable[bytes], *, size_bytes: int, md5: str | None) -> Iterator[bytes]:
+    """The same pieces.
+
+    Raises
+    ------
+    UnreadableInstance
+        In the end, or as soon as there are too many bytes: they are not what the source announced.
+    """
+    digest, come = hashlib.md5(usedforsecurity=False), 0
+    for piece in pieces:
+        come += len(piece)
+        digest.update(piece)
+        if come > size_bytes:
+            raise UnreadableInstance(f"it has more than the {size_bytes} bytes that were announced")
+        yield piece
+    if come < size_bytes:
+        raise Truncated(f"it has {come} bytes, not {size_bytes} as announced")
+    if md5 is not None and digest.hexdigest() != md5:
+        raise UnreadableInstance(f"its MD5 is {digest.hexdigest()}, not {md5} as announced")
