@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import InvalidEventError
-from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from cmmd_node.receive.command import COMMAND, LAST, P_DATA_TF
@@ -245,7 +245,11 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
     def _decode_pdu(self, bytestream: bytearray) -> Any:
         """As pynetdicom; what becomes no primitive is invalid too, which its state machine would stumble over."""
         pdu, event = super()._decode_pdu(bytestream)
-        pdu.to_primitive()
+        primitive = pdu.to_primitive()
+        if isinstance(primitive, A_ASSOCIATE):
+            for context in primitive.presentation_context_definition_list:
+                if not (context.abstract_syntax and context.transfer_syntax):
+                    raise InvalidPDU("a presentation context without its syntaxes (PS3.8 9.3.2.2)")
         return pdu, event
 
     def _read_pdu_data(self) -> None:

@@ -22,12 +22,13 @@ CONTEXTS = {
 }
 
 
-def associate_rq(*, calling: str = "RAW", called: str = "CMMD_NODE") -> bytes:
-    """An A-ASSOCIATE-RQ that proposes `CONTEXTS`."""
+def associate_rq(*, calling: str = "RAW", called: str = "CMMD_NODE", without: int | None = None) -> bytes:
+    """An A-ASSOCIATE-RQ that proposes `CONTEXTS`; `without` sub-items of that type."""
     items = _item(0x10, _APPLICATION_CONTEXT.encode())
     for context_id, (abstract, transfer) in CONTEXTS.items():
-        content = bytes([context_id, 0, 0, 0]) + _item(0x30, abstract.encode()) + _item(0x40, transfer.encode())
-        items += _item(0x20, content)
+        syntaxes = {0x30: abstract, 0x40: transfer}
+        content = b"".join(_item(kind, uid.encode()) for kind, uid in syntaxes.items() if kind != without)
+        items += _item(0x20, bytes([context_id, 0, 0, 0]) + content)
     items += _item(0x50, _item(0x51, struct.pack(">I", 16384)) + _item(0x52, b"1.2.3.4"))
     body = struct.pack(">HH16s16s32x", 1, 0, called.ljust(16).encode(), calling.ljust(16).encode()) + items
     return pdu(0x01, body)
@@ -152,4 +153,6 @@ def status_of(command: bytes) -> tuple[int, str]:
         elements[element] = command[position + 8 : position + 8 + length]
         position += 8 + length
     assert 0x0900 in elements, "the response has no status"
-    return int(struct.unpack("<H", elements[0x0900])[0]), elements.get(0x1000, b"").rstrip(b"\0").decode()
+    return int(struct.unpack("<H", elements[0x0900])[0]), elements.get(0x1000, b"").rstrip(b"\0").decode(
+        errors="replace"
+    )

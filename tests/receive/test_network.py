@@ -75,6 +75,16 @@ def test_data_before_an_association_ends_the_connection(reception: Reception, co
     assert reception.store(make_mammogram()) == [0x0000]
 
 
+@pytest.mark.fault("A7")
+@pytest.mark.parametrize("lacking", [pytest.param(0x30, id="abstract"), pytest.param(0x40, id="transfer")])
+def test_a_proposal_without_its_syntax_ends_the_connection(receive: Receive, connect: Connect, lacking: int) -> None:
+    reception = receive(receive={"associations": 1, "association_seconds": 60})
+    peer = connect(reception)
+    peer.socket.sendall(associate_rq(without=lacking))
+    assert peer.is_closed(5)
+    assert reception.store(make_mammogram()) == [0x0000]
+
+
 @pytest.mark.fault("A13")
 def test_a_burst_of_connections_loses_none(receive: Receive, connect: Connect) -> None:
     reception = receive(receive={"associations": 150, "association_seconds": 60})
