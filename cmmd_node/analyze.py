@@ -14,11 +14,11 @@ from pydicom.dataset import Dataset
 
 from cmmd_node.assemble.views import read_header
 from cmmd_node.cad import model_of
-from cmmd_node.cad.isolation import IsolatedPool
 from cmmd_node.errors import InvalidResult, NotAnalysed
 from cmmd_node.facts import USUAL_FORMS, Codes, Form, Model, Outcome, Round, StudyResult, ViewResult
 from cmmd_node.files import files_below
 from cmmd_node.index.rounds import finding_to_json, whole_to_json
+from cmmd_node.isolation import IsolatedPool
 from cmmd_node.report import ResultObject
 from cmmd_node.route.analysis import ImageFile, ImageJob, WriteJob, analyse_study, prove_detector, write_analysed_study
 from cmmd_node.settings import CadSettings

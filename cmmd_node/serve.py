@@ -123,8 +123,8 @@ def _work(settings: Settings, index: Index, _number: int, stop: threading.Event)
     # Imported here: only this role loads models, and only this one runs durable work.
     from dbos import DBOS  # noqa: PLC0415
 
-    from cmmd_node.cad.isolation import IsolatedPool  # noqa: PLC0415
     from cmmd_node.index.engine import APPLICATION, DBOS_SCHEMA  # noqa: PLC0415
+    from cmmd_node.isolation import IsolatedPool  # noqa: PLC0415
     from cmmd_node.report import new_node_uid  # noqa: PLC0415
     from cmmd_node.route.analysis import load_detector, prove_detector  # noqa: PLC0415
     from cmmd_node.route.commitment import CommitmentRoute  # noqa: PLC0415

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "cmmd_node"
 #: From the ground up; a room imports itself and rooms of floors below its own. A new room takes its place here.
 FLOORS = (
     {
-        *("cmmd_node", "errors", "facts", "files", "rows", "pictures", "digital_mammography"),
+        *("cmmd_node", "errors", "facts", "files", "isolation", "rows", "pictures", "digital_mammography"),
         *("settings", "tls", "association", "multipart", "http_client"),
     },
     {"index"},
@@ -30,7 +30,7 @@ FLOORS = (
 
 #: On the ground floor the order counts as well: each imports only those before it.
 GROUND = (
-    *("cmmd_node", "errors", "facts", "files", "rows", "pictures", "digital_mammography"),
+    *("cmmd_node", "errors", "facts", "files", "isolation", "rows", "pictures", "digital_mammography"),
     *("settings", "tls", "association", "multipart", "http_client"),
 )
 
@@ -65,7 +65,7 @@ PUBLIC = {
         "send_to",
         "verdict_of",
     },
-    "dicomweb": {"Cataloguer", "make_dicomweb"},
+    "dicomweb": {"Cataloguer", "Decoder", "make_dicomweb"},
     "index": {"Index", "now_ms", "open_index"},
     "phantom": {"Exam", "PhantomView", "Truth", "make_exam", "to_datasets"},
     "retrieve": {"FoundSeries", "Problem", "Source", "Take", "Wanted"},
@@ -74,7 +74,7 @@ PUBLIC = {
 }
 
 #: The children of the CAD limit their own libraries before these are loaded; no setting comes in that way.
-MAY_TOUCH_ENVIRONMENT = {"settings.py", "cad/isolation.py"}
+MAY_TOUCH_ENVIRONMENT = {"settings.py", "isolation.py"}
 
 
 def modules() -> Iterator[tuple[Path, str, ast.Module]]:

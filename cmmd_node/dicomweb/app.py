@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from cmmd_node.dicomweb.access import Access
+from cmmd_node.dicomweb.decoder import Decoder
 from cmmd_node.dicomweb.headers import Cataloguer
 from cmmd_node.dicomweb.qido import qido_routes
 from cmmd_node.dicomweb.rendered import rendered_routes
@@ -24,7 +25,7 @@ from cmmd_node.settings import Settings
 logger = logging.getLogger(__name__)
 
 
-def make_dicomweb(settings: Settings, index: Index, inbox: Inbox, cataloguer: Cataloguer) -> FastAPI:
+def make_dicomweb(settings: Settings, index: Index, inbox: Inbox, cataloguer: Cataloguer, decoder: Decoder) -> FastAPI:
     """The application for one node.
 
     Parameters
@@ -37,7 +38,7 @@ def make_dicomweb(settings: Settings, index: Index, inbox: Inbox, cataloguer: Ca
     app.state.url = settings.web.url.rstrip("/")
     app.include_router(stow_routes(settings, inbox))
     app.include_router(qido_routes(index, cataloguer, most=settings.web.results))
-    store = Store(index, settings.node.data_dir, cataloguer)
+    store = Store(index, settings.node.data_dir, cataloguer, decoder.decode)
     app.include_router(wado_routes(store))
     app.include_router(rendered_routes(store))
 

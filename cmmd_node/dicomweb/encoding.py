@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from cmmd_node.assemble.codecs import decodable_transfer_syntaxes
+from cmmd_node.dicomweb.decoder import Decode
 from cmmd_node.dicomweb.opened import OpenedObject, opened
 from cmmd_node.dicomweb.ranges import PIECE_BYTES
 from cmmd_node.errors import NotAnalysed
@@ -33,7 +34,7 @@ def file_pieces(path: Path, start: int = 0, length: int | None = None) -> Genera
             yield piece
 
 
-def check_explicit(path: Path) -> None:
+def check_explicit(path: Path, decode: Decode) -> None:
     """Whether `explicit_pieces` can begin.
 
     Raises
@@ -41,10 +42,10 @@ def check_explicit(path: Path) -> None:
     NotAnalysed
         It cannot; the message says why.
     """
-    next(explicit_pieces(path), None)
+    next(explicit_pieces(path, decode), None)
 
 
-def explicit_pieces(path: Path) -> Generator[bytes, None, None]:
+def explicit_pieces(path: Path, decode: Decode) -> Generator[bytes, None, None]:
     """The object in Explicit VR Little Endian, its pixels not compressed.
 
     Elements behind Pixel Data are left out: signatures of other bytes, and padding.
@@ -61,7 +62,7 @@ def explicit_pieces(path: Path) -> Generator[bytes, None, None]:
         size = _native_bytes(one)
         vr = b"OW" if one.header.get("BitsAllocated", 8) > 8 else b"OB"
         yield _header(one) + struct.pack("<HH2sxxI", 0x7FE0, 0x0010, vr, size + size % 2)
-        yield from _cells(one)
+        yield from _cells(one, decode)
         yield b"\0" * (size % 2)
 
 
@@ -94,10 +95,10 @@ def _native_bytes(one: OpenedObject) -> int:
     return size
 
 
-def _cells(one: OpenedObject) -> Iterator[bytes]:
+def _cells(one: OpenedObject, decode: Decode) -> Iterator[bytes]:
     """Pixel cells in little endian."""
     if not one.is_native:
-        for _, frame in one.native_frames():
+        for _, frame in one.native_frames(decode):
             yield frame
         return
     start, length = one.native_place

@@ -17,9 +17,10 @@ from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRBigEndian
 
-from cmmd_node.assemble.codecs import NATIVE_SYNTAXES, decode_frame
+from cmmd_node.assemble.codecs import NATIVE_SYNTAXES
 from cmmd_node.assemble.header import integer
 from cmmd_node.assemble.pixel_format import PixelFormat
+from cmmd_node.dicomweb.decoder import Decode
 from cmmd_node.errors import NotAnalysed
 
 PIXEL_DATA = BaseTag(0x7FE00010)
@@ -91,7 +92,7 @@ class OpenedObject:
         extended = (offsets[0], offsets[1]) if all(offsets) else None
         return generate_frames(self._file, number_of_frames=self.number_of_frames, extended_offsets=extended)
 
-    def native_frames(self, wanted: set[int] | None = None) -> Iterator[tuple[int, bytes]]:
+    def native_frames(self, decode: Decode, wanted: set[int] | None = None) -> Iterator[tuple[int, bytes]]:
         """Numbers from 1 and pixel cells, little endian and not compressed, of all frames or some.
 
         Raises
@@ -108,7 +109,7 @@ class OpenedObject:
         pixel_format = self.pixel_format()
         for number, frame in zip(numbers, self.coded_frames(), strict=False):
             if wanted is None or number in wanted:
-                cells = decode_frame(frame, self.transfer_syntax, pixel_format)
+                cells = decode(frame, self.transfer_syntax, pixel_format)
                 yield number, cells.astype(f"<u{pixel_format.cell_bytes}", copy=False).tobytes()
 
     def pixel_format(self) -> PixelFormat:

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cmmd_node.assemble.header import integer, numbers, text
 from cmmd_node.assemble.pixel_format import PixelFormat
+from cmmd_node.dicomweb.decoder import Decode
 from cmmd_node.dicomweb.opened import OpenedObject
 from cmmd_node.errors import MalformedRequest, NotAnalysed
 from cmmd_node.facts import Finding
@@ -64,7 +65,13 @@ class Viewport:
 
 
 def draw(
-    found: OpenedObject, frame: int, *, window: Window | None, viewport: Viewport | None, findings: Sequence[Finding]
+    found: OpenedObject,
+    frame: int,
+    *,
+    decode: Decode,
+    window: Window | None,
+    viewport: Viewport | None,
+    findings: Sequence[Finding],
 ) -> Image.Image:
     """The picture of a frame, counted from 1.
 
@@ -73,7 +80,7 @@ def draw(
     NotAnalysed
         It cannot be shown; the message says why.
     """
-    cells = next((cells for _, cells in found.native_frames({frame})), None)
+    cells = next((cells for _, cells in found.native_frames(decode, {frame})), None)
     if cells is None:
         raise NotAnalysed(f"Pixel Data ends before frame {frame}")
     picture = _colour(found, cells) if integer(found.header, "SamplesPerPixel") == 3 else _grey(found, cells, window)

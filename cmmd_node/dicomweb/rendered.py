@@ -136,7 +136,7 @@ def _picture(
             what = f"the object has {found.number_of_frames} frames" if found.has_pixels else "it is no image"
             raise HTTPException(404 if found.has_pixels else 406, what)
         try:
-            picture = draw(found, frame, window=window, viewport=viewport, findings=findings)
+            picture = draw(found, frame, decode=store.decode, window=window, viewport=viewport, findings=findings)
         except NotAnalysed as error:
             raise HTTPException(406, f"it cannot be rendered: {error}") from error
     buffer = BytesIO()

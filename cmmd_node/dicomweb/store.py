@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastapi import HTTPException
 
+from cmmd_node.dicomweb.decoder import Decode
 from cmmd_node.dicomweb.headers import Cataloguer
 from cmmd_node.index import Index
 from cmmd_node.index.catalogue import StoredObject, stored_objects
@@ -17,8 +18,9 @@ logger = logging.getLogger(__name__)
 class Store:
     """Objects received and results written, for reading."""
 
-    def __init__(self, index: Index, data_dir: Path, cataloguer: Cataloguer) -> None:
+    def __init__(self, index: Index, data_dir: Path, cataloguer: Cataloguer, decode: Decode) -> None:
         self.index = index
+        self.decode = decode
         self._data_dir = data_dir.absolute()
         self._cataloguer = cataloguer
 

@@ -26,6 +26,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from cmmd_node.dicomweb.decoder import Decode
 from cmmd_node.dicomweb.encoding import check_explicit, explicit_pieces, file_pieces
 from cmmd_node.dicomweb.metadata import bulk_value, metadata
 from cmmd_node.dicomweb.negotiation import DICOM_JSON, accepted, is_multipart, want_json
@@ -132,7 +133,7 @@ def _instances(request: Request, store: Store, objects: list[StoredObject]) -> R
         try:
             for one, keep in zip(objects, keeps, strict=True):
                 if not keep:
-                    check_explicit(store.path(one))
+                    check_explicit(store.path(one), store.decode)
         except NotAnalysed as error:
             logger.warning("%s cannot be transcoded: %s", one.sop_instance_uid, error)
             continue
@@ -159,7 +160,7 @@ def _files(request: Request, store: Store, objects: list[StoredObject], keeps: l
         )
     if alone:
         media_type = f"{DICOM}; transfer-syntax={ExplicitVRLittleEndian}"
-        return Streamed(explicit_pieces(paths[0]), 200, {"ETag": etag}, media_type)
+        return Streamed(explicit_pieces(paths[0], store.decode), 200, {"ETag": etag}, media_type)
     writer = MultipartWriter(DICOM)
 
     def body() -> Generator[bytes, None, None]:
@@ -167,7 +168,7 @@ def _files(request: Request, store: Store, objects: list[StoredObject], keeps: l
             syntax = one.transfer_syntax_uid if keep else ExplicitVRLittleEndian
             location = store.url(base_url(request), one)
             yield writer.begin_part(f"{DICOM}; transfer-syntax={syntax}", content_location=location)
-            yield from (file_pieces if keep else explicit_pieces)(path)
+            yield from file_pieces(path) if keep else explicit_pieces(path, store.decode)
             yield writer.end_part()
         yield writer.end()
 
@@ -209,7 +210,7 @@ def _frames(request: Request, store: Store, one: StoredObject, numbers: list[int
         try:
             if not coded and not found.is_native:
                 found.pixel_format()
-                next(found.native_frames(set(numbers)))
+                next(found.native_frames(store.decode, set(numbers)))
         except (NotAnalysed, StopIteration) as error:
             raise HTTPException(406, f"the frames cannot be handed out as octets: {error}") from error
     kind = coded or OCTETS
@@ -218,9 +219,8 @@ def _frames(request: Request, store: Store, one: StoredObject, numbers: list[int
     if unchanged is not None:
         return unchanged
     syntax = one.transfer_syntax_uid if coded else ExplicitVRLittleEndian
-    return _parts(
-        f"{kind}; transfer-syntax={syntax}", kind, _frame_bytes(path, numbers, coded=bool(coded)), {"ETag": etag}
-    )
+    frames = _frame_bytes(path, numbers, store.decode, coded=bool(coded))
+    return _parts(f"{kind}; transfer-syntax={syntax}", kind, frames, {"ETag": etag})
 
 
 def _frame_type(request: Request, syntax: UID) -> str:
@@ -243,16 +243,16 @@ def _frame_type(request: Request, syntax: UID) -> str:
     raise HTTPException(406, f'only multipart/related; type="{offered}" is offered')
 
 
-def _frame_bytes(path: Path, numbers: list[int], *, coded: bool) -> Iterator[Iterator[bytes]]:
+def _frame_bytes(path: Path, numbers: list[int], decode: Decode, *, coded: bool) -> Iterator[Iterator[bytes]]:
     """The frames; read in one pass where they are asked for in order, as they usually are."""
     with ExitStack() as stack:
         found = stack.enter_context(opened(path))
         if found.is_native:
             for number in numbers:
-                yield (frame for _, frame in found.native_frames({number}))
+                yield (frame for _, frame in found.native_frames(decode, {number}))
             return
         for run in _ascending(numbers):
-            pairs = enumerate(found.coded_frames(), 1) if coded else found.native_frames(set(run))
+            pairs = enumerate(found.coded_frames(), 1) if coded else found.native_frames(decode, set(run))
             yield from ([frame] for number, frame in pairs if number in set(run))  # type: ignore[misc]
 
 

@@ -18,7 +18,6 @@ from cmmd_node.assemble.sides import side_warning
 from cmmd_node.assemble.views import mammogram_of, read_header, view_of
 from cmmd_node.cad import Detector, open_detector
 from cmmd_node.cad.geometry import breast_geometry, collocations, geometry_model
-from cmmd_node.cad.isolation import IsolatedPool, Lost
 from cmmd_node.errors import BundleRefused, InvalidResult, ModelFault, NotAnalysed
 from cmmd_node.facts import (
     USUAL_FORMS,
@@ -35,6 +34,7 @@ from cmmd_node.facts import (
     ViewResult,
     ViewStatus,
 )
+from cmmd_node.isolation import IsolatedPool, Lost
 from cmmd_node.report import Place, ResultObject, with_findings, write_results
 from cmmd_node.settings import BUILTIN
 

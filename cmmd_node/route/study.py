@@ -16,13 +16,13 @@ from cmmd_node.assemble.settle import settled_at_ms
 from cmmd_node.assemble.views import read_header, view_of
 from cmmd_node.cad import model_of
 from cmmd_node.cad.geometry import geometry_model
-from cmmd_node.cad.isolation import IsolatedPool
 from cmmd_node.errors import InvalidResult, NotAnalysed
 from cmmd_node.facts import Codes, Form, View
 from cmmd_node.index import Index, now_ms, rounds
 from cmmd_node.index import deliveries as parcels
 from cmmd_node.index.tables import RoundState
 from cmmd_node.index.work import STUDY_QUEUE, STUDY_WORKFLOW
+from cmmd_node.isolation import IsolatedPool
 from cmmd_node.report import ResultObject
 from cmmd_node.route.analysis import ImageFile, ImageJob, WriteJob, analyse_study, write_analysed_study
 from cmmd_node.route.durable import listen_to, register, step

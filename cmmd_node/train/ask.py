@@ -8,8 +8,8 @@ from functools import cache, partial
 from typing import Final
 
 from cmmd_node.cad import Detector, open_detector
-from cmmd_node.cad.isolation import IsolatedPool, Lost
 from cmmd_node.errors import ModelFault, NotAnalysed
+from cmmd_node.isolation import IsolatedPool, Lost
 from cmmd_node.train.answers import Answers, ImageAnswer
 from cmmd_node.train.images import read_picture
 from cmmd_node.train.manifest import LabelledImage

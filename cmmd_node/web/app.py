@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from cmmd_node.dicomweb import Cataloguer, make_dicomweb
+from cmmd_node.dicomweb import Cataloguer, Decoder, make_dicomweb
 from cmmd_node.errors import StartRefused
 from cmmd_node.index import Index
 from cmmd_node.receive.inbox import Inbox
@@ -23,7 +23,7 @@ from cmmd_node.web.metrics import IndexCollector
 logger = logging.getLogger(__name__)
 
 
-def make_app(settings: Settings, index: Index, cataloguer: Cataloguer) -> FastAPI:
+def make_app(settings: Settings, index: Index, cataloguer: Cataloguer, decoder: Decoder) -> FastAPI:
     """The application for one node, with a spool of its own for what comes in by DICOMweb."""
     app = FastAPI(title="cmmd-node", docs_url=None, redoc_url=None, openapi_url=None)
     certificate_ends = check_certificate(settings)
@@ -31,7 +31,7 @@ def make_app(settings: Settings, index: Index, cataloguer: Cataloguer) -> FastAP
     registry.register(IndexCollector(settings, index))
     inbox = Inbox(settings, index, index.client(), name="web")
     inbox.sweep()
-    app.mount("/dicom-web", make_dicomweb(settings, index, inbox, cataloguer))
+    app.mount("/dicom-web", make_dicomweb(settings, index, inbox, cataloguer, decoder))
 
     @app.get("/healthz")
     def healthz(response: Response) -> dict[str, object]:
@@ -81,21 +81,22 @@ def serve_http(settings: Settings, index: Index, stop: threading.Event, *, stop_
     listening = listen(settings.web.host, settings.web.port)
     web = settings.web
     cataloguer = Cataloguer(index, settings.node.data_dir)
-    config = uvicorn.Config(
-        make_app(settings, index, cataloguer),
-        http=limited(header_seconds=web.header_seconds, stall_seconds=web.idle_seconds),
-        limit_concurrency=web.connections,
-        timeout_graceful_shutdown=max(1, int(stop_seconds)),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-    )
-    if settings.http_openness is not None:
-        logger.warning("%s", settings.http_openness)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-    thread.start()
-    cataloguer.keep_up(stop)
-    server.should_exit = True
-    thread.join(stop_seconds)
+    with Decoder() as decoder:
+        config = uvicorn.Config(
+            make_app(settings, index, cataloguer, decoder),
+            http=limited(header_seconds=web.header_seconds, stall_seconds=web.idle_seconds),
+            limit_concurrency=web.connections,
+            timeout_graceful_shutdown=max(1, int(stop_seconds)),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+        )
+        if settings.http_openness is not None:
+            logger.warning("%s", settings.http_openness)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        cataloguer.keep_up(stop)
+        server.should_exit = True
+        thread.join(stop_seconds)
     listening.close()

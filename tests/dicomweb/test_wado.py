@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import threading
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +29,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from cmmd_node.dicomweb import decoder
 from cmmd_node.dicomweb.picture import Window
 from cmmd_node.multipart import MultipartReader, PartBegins, PartEnds, media_type
 from tests.dicomweb.conftest import WebRole
@@ -314,6 +318,32 @@ def open_files(web: WebRole) -> int:
         except OSError:
             continue
     return sum(str(web.root / "objects") in link for link in links)
+
+
+def crash(_job: Any) -> None:
+    """What a damaged frame may do to a codec."""
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hang(_job: Any) -> None:
+    """What another may do."""
+    threading.Event().wait()
+
+
+@pytest.mark.parametrize("misbehave", [crash, hang])
+def test_a_codec_that_crashes_or_hangs_costs_the_answer_only(
+    web: WebRole, monkeypatch: pytest.MonkeyPatch, misbehave: Callable[[Any], None]
+) -> None:
+    ds = encoded(make_mammogram(), JPEGLSLossless)
+    web.store(ds)
+    with monkeypatch.context() as patched:
+        patched.setattr(decoder, "_decode", misbehave)
+        patched.setattr(decoder, "_SECONDS", 1.0)
+        for resource in ("rendered", "frames/1"):
+            answer = web.client.get(path_of(ds, resource))
+            assert (answer.status_code, "cannot be decoded" in answer.json()["detail"]) == (406, True)
+    assert picture(web.client.get(path_of(ds, "rendered"))).shape == (128, 96)
+    assert len(parts(web.client.get(path_of(ds)))) == 1
 
 
 @pytest.mark.fault("H128")

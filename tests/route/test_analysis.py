@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
-from cmmd_node.cad.isolation import IsolatedPool
 from cmmd_node.errors import InvalidResult
 from cmmd_node.facts import (
     Codes,
@@ -27,6 +26,7 @@ from cmmd_node.facts import (
     ViewResult,
     ViewStatus,
 )
+from cmmd_node.isolation import IsolatedPool
 from cmmd_node.phantom import make_exam, to_datasets
 from cmmd_node.report import with_findings
 from cmmd_node.route import analysis

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cmmd_node.cad.isolation import IsolatedPool, Lost
+from cmmd_node.isolation import IsolatedPool, Lost
 
 
 @pytest.fixture
