@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from pydicom.uid import CTImageStorage, MammographyCADSRStorage
 
-from cmmd_node import http_client
 from cmmd_node.errors import PeerFailed, PeerRefused, UnsupportedSOPClass
 from cmmd_node.retrieve import FoundSeries, Problem, Wanted
 from cmmd_node.retrieve.dicomweb import DicomwebArchive
@@ -21,6 +20,8 @@ from tests.mammograms import exam, make_mammogram, save
 from tests.nodes import Orthanc, RunningNode, dcmsend
 from tests.receive.conftest import part10_bytes
 
+pytestmark = pytest.mark.usefixtures("waits")
+
 JSON = {"Content-Type": "application/dicom+json"}
 SERIES = FoundSeries(
     study_instance_uid="1.2.3",
@@ -28,14 +29,6 @@ SERIES = FoundSeries(
     sop_instance_uids=frozenset({"1.2.3.4.5", "1.2.3.4.6"}),
     images=2,
 )
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that the client makes; nobody waits for them."""
-    made: list[float] = []
-    monkeypatch.setattr(http_client.time, "sleep", made.append)
-    return made
 
 
 def archive(server: ScriptedServer, **settings: Any) -> DicomwebArchive:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cmmd_node import http_client
 from cmmd_node.cli import app
 from cmmd_node.errors import OutOfResources, PeerFailed, SettingsError
 from cmmd_node.index import open_index
@@ -24,13 +23,7 @@ from tests.http_server import Reply, Request, ScriptedServer
 from tests.retrieve.collections import BUCKET, REAL_LIST, Bucket, Series, generated, real, write_list
 from tests.retrieve.test_dicomweb import multipart
 
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that the client makes; nobody waits for them."""
-    made: list[float] = []
-    monkeypatch.setattr(http_client.time, "sleep", made.append)
-    return made
+pytestmark = pytest.mark.usefixtures("waits")
 
 
 @pytest.fixture

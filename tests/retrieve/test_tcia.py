@@ -15,7 +15,6 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from cmmd_node import http_client
 from cmmd_node.errors import PeerFailed, SettingsError
 from cmmd_node.pull import pull
 from cmmd_node.retrieve.tcia import Nbia, read_manifest
@@ -23,6 +22,8 @@ from cmmd_node.settings import Settings
 from tests.http_server import Reply, Request, ScriptedServer
 from tests.retrieve.collections import Series, generated, real
 from tests.retrieve.test_idc import command, numbers, reasons
+
+pytestmark = pytest.mark.usefixtures("waits")
 
 HEAD = """downloadServerUrl=https://nbia.cancerimagingarchive.net/nbia-download/servlet/DownloadServlet
 includeAnnotation=true
@@ -35,14 +36,6 @@ COLUMNS = [
     *("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
     *("ImageCount", "FileSize", "LicenseName", "LicenseURI"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that the client makes; nobody waits for them."""
-    made: list[float] = []
-    monkeypatch.setattr(http_client.time, "sleep", made.append)
-    return made
 
 
 def manifest(path: Path, uids: Iterable[str], head: str = HEAD) -> Path:
