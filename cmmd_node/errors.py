@@ -12,6 +12,7 @@
     |   |-- UnsupportedSOPClass a SOP Class that the node does not take
     |   |-- UnsupportedTransferSyntax   an encoding that the node does not take
     |   |-- WrongStudy          an instance of another study than the one that it was stored into
+    |   |-- NotAPrior           fetched as a prior, and of another patient or study
     |   |-- MalformedUID        a UID that is not one (PS3.5 9.1)
     |   |-- UnreadableInstance  empty, cut short or not parsable
     |   |   |-- NotDicom        no DICOM file at all
@@ -69,6 +70,10 @@ class UnsupportedTransferSyntax(RefusedInstance):
 
 class WrongStudy(RefusedInstance):
     """The instance belongs to another study than the one that it was stored into."""
+
+
+class NotAPrior(RefusedInstance):
+    """The instance was fetched as a prior, and is of another patient or study than was asked for."""
 
 
 class MalformedUID(RefusedInstance):

@@ -20,21 +20,18 @@ from cmmd_node.errors import (
     PeerFailed,
     PeerRefused,
     RefusedInstance,
-    SettingsError,
     UnsupportedSOPClass,
 )
 from cmmd_node.index import Index, open_index
 from cmmd_node.index.holdings import kept_of_series
 from cmmd_node.receive.inbox import Inbox, Kept
 from cmmd_node.receive.part10 import take_in
-from cmmd_node.receive.scp import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from cmmd_node.retrieve import FoundSeries, Problem, Source, Take
-from cmmd_node.retrieve.dicomweb import DicomwebArchive
-from cmmd_node.retrieve.dimse import GettingPacs, MovingPacs
+from cmmd_node.retrieve.dimse import MovingPacs
 from cmmd_node.retrieve.media import MediaFile
 from cmmd_node.serve import lock
-from cmmd_node.settings import CHECK_AE_TITLE, PeerSettings, Settings
-from cmmd_node.tls import to_ourselves, to_peer
+from cmmd_node.settings import CHECK_AE_TITLE, Settings
+from cmmd_node.tls import to_ourselves
 
 #: A source that breaks off so many times in a row is left alone.
 _FAILURES_IN_A_ROW = 3
@@ -85,38 +82,6 @@ def spool_of_pull(settings: Settings) -> Iterator[tuple[Index, Inbox]]:
     finally:
         index.close()
         os.close(held)
-
-
-def source_named(settings: Settings, name: str) -> MovingPacs | GettingPacs | DicomwebArchive:
-    """The configured peer or archive of that name, as something to fetch from.
-
-    Raises
-    ------
-    SettingsError
-        There is none, or it cannot be asked.
-    """
-    archive = next((one for one in settings.dicomweb if one.name == name), None)
-    if archive is not None:
-        return DicomwebArchive(archive)
-    peer = next((one for one in settings.peer if one.name == name), None)
-    if peer is None or not (peer.host and peer.port):
-        raise SettingsError(f"neither a peer {name} with a host and port nor an archive {name} is configured")
-    return pacs_of(settings, peer)
-
-
-def pacs_of(settings: Settings, peer: PeerSettings) -> MovingPacs | GettingPacs:
-    """A peer as something to fetch from."""
-    common: dict[str, Any] = {
-        "name": peer.name,
-        "host": peer.host,
-        "port": peer.port,
-        "called_ae_title": peer.ae_title,
-        "calling_ae_title": settings.node.ae_title,
-        "tls": to_peer(settings, peer),
-    }
-    if peer.retrieve == "move":
-        return MovingPacs(**common)
-    return GettingPacs(**common, storage_classes=STORAGE_CLASSES, transfer_syntaxes=TRANSFER_SYNTAXES)
 
 
 def pull(
@@ -184,7 +149,7 @@ def _look(index: Index, series: FoundSeries) -> _Fetched:
 
 def _kept(index: Index, series: FoundSeries) -> frozenset[str]:
     with index.read() as connection:
-        kept = kept_of_series(connection, series.study_instance_uid, series.series_instance_uid)
+        kept = kept_of_series(connection, series.study_instance_uid, series.series_instance_uid, with_priors=False)
     return kept if series.sop_instance_uids is None else kept & series.sop_instance_uids
 
 

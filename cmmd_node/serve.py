@@ -129,6 +129,7 @@ def _work(settings: Settings, index: Index, _number: int, stop: threading.Event)
     from cmmd_node.route.analysis import load_detector, prove_detector  # noqa: PLC0415
     from cmmd_node.route.commitment import CommitmentRoute  # noqa: PLC0415
     from cmmd_node.route.delivery import DeliveryRoute  # noqa: PLC0415
+    from cmmd_node.route.priors import PriorsRoute  # noqa: PLC0415
     from cmmd_node.route.study import StudyRoute  # noqa: PLC0415
 
     processes = settings.cad.threads or os.cpu_count() or 1
@@ -158,7 +159,12 @@ def _work(settings: Settings, index: Index, _number: int, stop: threading.Event)
         }
     )
     study = StudyRoute(settings, index, index.client(), pool, identity)
-    routes = (study, DeliveryRoute(settings, index), CommitmentRoute(settings, index))
+    routes = (
+        study,
+        DeliveryRoute(settings, index),
+        CommitmentRoute(settings, index),
+        PriorsRoute(settings, index, index.client()),
+    )
     for route in routes:
         route.register()
     DBOS.launch()

@@ -68,6 +68,8 @@ Megabytes = Annotated[int, Field(ge=1)]
 #: The AE title under which ``check`` and the health page talk to their own node, from loopback only.
 CHECK_AE_TITLE = "CMMD_NODE_CHECK"
 CHECK_PEER = "self-check"
+#: The source of what was fetched as a prior, in the index and in the files; no peer may call itself so.
+PRIOR_SOURCE = "CMMD_NODE_PRIOR"
 
 
 def _is_loopback(host: str) -> bool:
@@ -229,6 +231,15 @@ class DeliverSettings(_Section):
     give_up_hours: Annotated[float, Field(gt=0, le=8760)] = 72
 
 
+class PriorsSettings(_Section):
+    """Earlier mammograms of the patient of an exam: where they are fetched from, and how many."""
+
+    source: str = ""
+    studies: Annotated[int, Field(ge=1, le=20)] = 2
+    years: Annotated[int, Field(ge=1, le=50)] = 5
+    limit_seconds: Seconds = 1800
+
+
 class PeerSettings(_Section):
     """A DICOM AE that may send to us, may be sent to, or both."""
 
@@ -330,6 +341,7 @@ class Settings(BaseSettings):
     settle: SettleSettings = SettleSettings()
     cad: CadSettings = CadSettings()
     deliver: DeliverSettings = DeliverSettings()
+    priors: PriorsSettings = PriorsSettings()
     peer: tuple[PeerSettings, ...] = ()
     dicomweb: tuple[DicomwebSettings, ...] = ()
 
@@ -349,13 +361,11 @@ class Settings(BaseSettings):
     def _consistent(self) -> Settings:
         names = [peer.name for peer in self.peer] + [archive.name for archive in self.dicomweb]
         for name in names:
-            if names.count(name) > 1 or name == CHECK_PEER:
+            if names.count(name) > 1 or name in {CHECK_PEER, PRIOR_SOURCE}:
                 raise ValueError(f"the name {name} is given twice or reserved; names of peers must differ")
         for peer in self.peer:
-            if peer.ae_title == CHECK_AE_TITLE:
-                raise ValueError(
-                    f"peer {peer.name}: the AE title {CHECK_AE_TITLE} is reserved for the node's own check"
-                )
+            if peer.ae_title in {CHECK_AE_TITLE, PRIOR_SOURCE}:
+                raise ValueError(f"peer {peer.name}: the AE title {peer.ae_title} is reserved for the node itself")
             if peer.certificate and self.tls.ca is None:
                 raise ValueError(
                     f"peer {peer.name}: its certificate is only checked where tls.ca says which authorities count"
@@ -363,10 +373,20 @@ class Settings(BaseSettings):
             own = {self.receive.host, self.own_host, "localhost", "127.0.0.1", "::1"}
             if peer.results and peer.port == self.receive.port and peer.host in own:
                 raise ValueError(f"peer {peer.name} is this node itself; its results would come back for ever")
+        self._check_priors()
         ports = [self.receive.port, self.web.port, self.node.check_port]
         if len(set(ports)) < len(ports):
             raise ValueError(f"receive.port, web.port and node.check_port must differ, not be {ports}")
         return self
+
+    def _check_priors(self) -> None:
+        """After a C-MOVE a prior would come in by the front door, where nobody can tell it from an exam."""
+        name = self.priors.source
+        peer = next((one for one in self.peer if one.name == name), None)
+        if peer is not None and not (peer.can_be_sent_to and peer.retrieve == "get"):
+            raise ValueError(f'priors.source is {name}, which needs a host, a port and retrieve = "get"')
+        if name and peer is None and all(archive.name != name for archive in self.dicomweb):
+            raise ValueError(f"priors.source is {name}; the name of a [[peer]] or [[dicomweb]] is wanted")
 
     @property
     def database_url(self) -> str:

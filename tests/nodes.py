@@ -417,6 +417,29 @@ class DcmtkStorescp(Process):
         return echo(host="127.0.0.1", port=self.port, called_ae_title=self.ae_title, calling_ae_title="TEST")
 
 
+class DcmtkQrscp(Process):
+    """DCMTK's archive: stores, is searched, and sends to the node by C-GET or C-MOVE."""
+
+    def __init__(self, folder: Path, *, node: tuple[str, int], ae_title: str = "QRSCP") -> None:
+        need("dcmqrscp")
+        store = folder / "store"
+        store.mkdir(parents=True)
+        self.port = free_ports(1)[0]
+        self.ae_title = ae_title
+        config = folder / "dcmqrscp.cfg"
+        config.write_text(
+            f"NetworkTCPPort = {self.port}\nMaxPDUSize = 16384\nMaxAssociations = 8\n"
+            f"HostTable BEGIN\nnode = ({node[0]}, 127.0.0.1, {node[1]})\nHostTable END\n"
+            "VendorTable BEGIN\nVendorTable END\n"
+            f"AETable BEGIN\n{ae_title} {store} RW (100, 64mb) ANY\nAETable END\n",
+            encoding="utf-8",
+        )
+        super().__init__(["dcmqrscp", "-c", config], folder / "dcmqrscp.log", TCP_NODELAY="1")
+
+    def is_ready(self) -> bool:
+        return echo(host="127.0.0.1", port=self.port, called_ae_title=self.ae_title, calling_ae_title="TEST")
+
+
 def dcmsend(
     files: Iterable[Path], *, port: int, called: str, calling: str = "DCMSEND", options: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:

@@ -68,7 +68,7 @@ PUBLIC = {
     "dicomweb": {"Cataloguer", "Decoder", "make_dicomweb"},
     "index": {"Index", "now_ms", "open_index"},
     "phantom": {"Exam", "PhantomView", "Truth", "make_exam", "to_datasets"},
-    "retrieve": {"FoundSeries", "Problem", "Source", "Take", "Wanted"},
+    "retrieve": {"FoundSeries", "Patient", "Problem", "Source", "Take", "Wanted"},
     "report": {"Place", "ResultObject", "new_node_uid", "with_findings", "write_results"},
     "web": {"make_app", "serve_http"},
 }

@@ -123,6 +123,9 @@ def studies(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         print_json(known)
         return
     table = Table("study", "images", "round", "state", "outcome", "reason", "delivered to", box=None)
+    are_searched = any(study["priors"] for study in known)
+    if are_searched:
+        table.add_column("priors")
     for study in known:
         for one in study["rounds"] or [{}]:
             reasons = {image["reason"] for image in one.get("images", []) if image["reason"]}
@@ -134,6 +137,7 @@ def studies(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 one.get("outcome") or "",
                 study["identity_conflict"] or one.get("reason") or "; ".join(sorted(reasons)),
                 ", ".join(f"{each['peer']}: {each['state']}" for each in one.get("deliveries", [])),
+                *([_priors(study["priors"])] if are_searched else []),
             )
     out.print(table)
 
@@ -184,6 +188,14 @@ def retry_deliveries(
     if delivery_id is not None and not revived:
         raise NodeError(f"delivery {delivery_id} is not dead, or there is none")
     out.print(f"{len(revived)} deliveries will be sent again")
+
+
+def _priors(search: dict[str, Any] | None) -> str:
+    """What became of the search for the priors of an exam; empty where there was none."""
+    if search is None:
+        return ""
+    found = "" if search["studies"] is None else f", {search['studies']} studies"
+    return f"{search['state']}{found}{': ' if search['problem'] else ''}{search['problem'] or ''}"
 
 
 @config_app.command("show")

@@ -56,8 +56,8 @@ def pull(
         context.obj = config
         return
     from cmmd_node.pull import pull as fetch  # noqa: PLC0415
-    from cmmd_node.pull import source_named  # noqa: PLC0415
     from cmmd_node.retrieve import Wanted  # noqa: PLC0415
+    from cmmd_node.route.sources import source_named  # noqa: PLC0415
 
     if not source:
         raise typer.BadParameter("the name of a configured peer or archive is wanted", param_hint="--from")

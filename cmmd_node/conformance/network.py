@@ -66,7 +66,11 @@ round, whose CAD SR names that of the round before as predecessor.
   Patient ID, Accession Number, Study Date, Study Instance UID and Modalities in Study as keys, without wildcards; then
   C-MOVE to our own AE title, or C-GET with one context for each storage class and transfer syntax that we take
   (`retrieve` of the peer). Archives are asked by QIDO-RS and WADO-RS, in the transfer syntax that they have.
-  `pull idc` and `pull tcia` fetch the same objects by protocols of other kinds."""
+  `pull idc` and `pull tcia` fetch the same objects by protocols of other kinds.
+- The same as SCU by C-GET or WADO-RS, never C-MOVE, for priors (`[priors]`): once an exam begins to arrive, mammograms
+  of the days before it, of the same Patient ID, with no other Issuer of Patient ID and no other birth date. What comes
+  is held against the exam once more. The exam does not wait for them, and they start no analysis. An image that is here
+  as a prior and is then stored, pulled or imported makes its study an exam; with other bytes it is refused (C105)."""
     connecting = f"connection {association.CONNECT_SECONDS} s, association {association.ASSOCIATE_SECONDS} s"
     answering = f"{association.PROGRESS_SECONDS} s and 1 s for each {scu.SLOWEST_BYTES_PER_SECOND} bytes"
     yield f"""## 3 AE specifications
@@ -181,7 +185,7 @@ def _sop_classes() -> Iterator[tuple[object, ...]]:
     for one in scp.STORAGE_CLASSES:
         yield one.name, one, "`send` only", "yes"
     for one in dimse.MODELS:
-        yield one.name, one, "`pull` only", "no"
+        yield one.name, one, "`pull` only" if one == dimse.MOVE else "`pull` and priors", "no"
     yield _COMMITMENT.name, _COMMITMENT, "no", "yes"
     for form in Form:
         yield class_of(form).name, class_of(form), "yes", "no"

@@ -9,9 +9,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cmmd_node.index.engine import now_ms
 from cmmd_node.index.tables import RoundState, instance, quarantine, round_, study
+from cmmd_node.settings import PRIOR_SOURCE
 
 # The statements of every image, built once: building one takes longer than SQLite needs to run it.
-_KEPT = select(instance.c.path, instance.c.size_bytes, instance.c.digest).where(
+_KEPT = select(instance.c.path, instance.c.size_bytes, instance.c.digest, instance.c.source).where(
     instance.c.sop_instance_uid == bindparam("uid")
 )
 _PATIENT = (
@@ -48,7 +49,7 @@ class NewInstance:
     size_bytes: int
     digest: str
     source: str
-    """Calling AE title of the sender, or the name of the way it came in."""
+    """Calling AE title of the sender, or the name of the way it came in; `PRIOR_SOURCE` for a prior."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class KeptInstance:
     path: str
     size_bytes: int
     digest: str
+    source: str
 
 
 def kept_instance(connection: Connection, sop_instance_uid: str) -> KeptInstance | None:
@@ -93,7 +95,9 @@ def indexed_paths(connection: Connection) -> set[str]:
 
 
 def record_instance(connection: Connection, new: NewInstance) -> int | None:
-    """Insert the instance; the number of the round that it opens, None when it joins one that settles.
+    """Insert the instance; the number of the round that it opens, None when it joins one.
+
+    A prior is in a round that nobody works on, unless its study has become an exam: then it is an image of that.
 
     Raises
     ------
@@ -102,7 +106,10 @@ def record_instance(connection: Connection, new: NewInstance) -> int | None:
     """
     identity = _lock_study(connection, new)
     now = now_ms()
-    number, opened = _round_of(connection, new, now)
+    if new.source == PRIOR_SOURCE and not is_exam(connection, new.study_instance_uid):
+        number, opened = _prior_round(connection, new.study_instance_uid, now), False
+    else:
+        number, opened = _round_of(connection, new.study_instance_uid, new.source, now)
     connection.execute(
         _NEW_INSTANCE,
         {
@@ -130,6 +137,18 @@ def record_instance(connection: Connection, new: NewInstance) -> int | None:
     return number if opened else None
 
 
+def is_exam(connection: Connection, study_instance_uid: str) -> bool:
+    """Whether the study has a round of an exam."""
+    return (
+        connection.execute(
+            select(round_.c.number)
+            .where(round_.c.study_instance_uid == study_instance_uid, round_.c.state != RoundState.PRIOR)
+            .limit(1)
+        ).first()
+        is not None
+    )
+
+
 def record_collision(connection: Connection, *, path: str, sop_instance_uid: str, digest: str, source: str) -> None:
     """Remember an object that was put aside."""
     connection.execute(
@@ -139,27 +158,67 @@ def record_collision(connection: Connection, *, path: str, sop_instance_uid: str
     )
 
 
-def _round_of(connection: Connection, new: NewInstance, now: int) -> tuple[int, bool]:
-    """The number of the round that takes the instance, and whether it had to be opened."""
-    joined = {"uid": new.study_instance_uid, "now": now}
+def take_up_prior(connection: Connection, sop_instance_uid: str, source: str) -> tuple[str, int] | None:
+    """A prior has been sent as an image of an exam: its study is an exam from now on.
+
+    Returns
+    -------
+    tuple[str, int] or None
+        The study and the number of the round that this opens; None where another image did, or a twin was faster.
+    """
+    study_instance_uid: str = connection.execute(
+        select(instance.c.study_instance_uid).where(instance.c.sop_instance_uid == sop_instance_uid)
+    ).scalar_one()
+    connection.execute(_PATIENT, {"uid": study_instance_uid})  # locks the study
+    taken_up = connection.execute(
+        update(instance)
+        .where(instance.c.sop_instance_uid == sop_instance_uid, instance.c.source == PRIOR_SOURCE)
+        .values(source=source)
+    )
+    # A round of the exam has the images of the rounds before it, this one among them.
+    if not taken_up.rowcount or is_exam(connection, study_instance_uid):
+        return None
+    number, _ = _round_of(connection, study_instance_uid, source, now_ms())
+    return study_instance_uid, number
+
+
+def _round_of(connection: Connection, study_instance_uid: str, source: str, now: int) -> tuple[int, bool]:
+    """The number of the round that takes an image of an exam, and whether it had to be opened."""
+    joined = {"uid": study_instance_uid, "now": now}
     settling: int | None = connection.execute(_JOIN_ROUND, joined).scalar_one_or_none()
     if settling is not None:
         return settling, False
     latest = connection.execute(
-        select(func.max(round_.c.number)).where(round_.c.study_instance_uid == new.study_instance_uid)
+        select(func.max(round_.c.number)).where(round_.c.study_instance_uid == study_instance_uid)
     ).scalar_one()
     number = (latest or 0) + 1
+    _open_round(connection, study_instance_uid, number, state=RoundState.SETTLING, source=source, now=now)
+    return number, True
+
+
+def _prior_round(connection: Connection, study_instance_uid: str, now: int) -> int:
+    """The number of the round that takes a prior: the first of its study, before there is any of an exam."""
+    is_there = connection.execute(
+        update(round_).where(round_.c.study_instance_uid == study_instance_uid).values(last_received_ms=now)
+    ).rowcount
+    if not is_there:
+        _open_round(connection, study_instance_uid, 1, state=RoundState.PRIOR, source=PRIOR_SOURCE, now=now)
+    return 1
+
+
+def _open_round(
+    connection: Connection, study_instance_uid: str, number: int, *, state: RoundState, source: str, now: int
+) -> None:
     connection.execute(
         insert(round_).values(
-            study_instance_uid=new.study_instance_uid,
+            study_instance_uid=study_instance_uid,
             number=number,
-            state=RoundState.SETTLING,
-            source=new.source,
+            state=state,
+            source=source,
             first_received_ms=now,
             last_received_ms=now,
         )
     )
-    return number, True
 
 
 def _lock_study(connection: Connection, new: NewInstance) -> tuple[str, str, str]:

@@ -17,6 +17,7 @@ from cmmd_node.index.tables import (
     delivery,
     heartbeat,
     instance,
+    prior_search,
     quarantine,
     result,
     round_,
@@ -34,6 +35,7 @@ class Counts:
     outcomes: dict[str, int]
     deliveries: dict[str, int]
     commitments: dict[str, int]
+    priors: dict[str, int]
     quarantined: int
     oldest_waiting_seconds: float
     """Age of the oldest round or delivery that is not at its end; 0 when there is none."""
@@ -84,6 +86,7 @@ def counts(connection: Connection) -> Counts:
         outcomes=_by(connection, round_.c.outcome),
         deliveries=_by(connection, delivery.c.state),
         commitments=_by(connection, commitment.c.state),
+        priors=_by(connection, prior_search.c.state),
         quarantined=connection.execute(select(func.count()).select_from(quarantine)).scalar_one(),
         oldest_waiting_seconds=0.0 if oldest_ms is None else max(0, now_ms() - oldest_ms) / 1000,
     )
@@ -98,6 +101,7 @@ def studies(connection: Connection, study_instance_uid: str | None = None) -> li
             "StudyInstanceUID": row.study_instance_uid,
             "images": images.get(row.study_instance_uid, 0),
             "identity_conflict": row.identity_conflict,
+            "priors": None,
             "rounds": [],
         }
         for row in connection.execute(select(study).where(wanted).order_by(study.c.created_ms))
@@ -117,6 +121,14 @@ def studies(connection: Connection, study_instance_uid: str | None = None) -> li
                     "deliveries": [],
                 }
             )
+    for row in connection.execute(select(prior_search)):
+        if row.study_instance_uid in found:
+            found[row.study_instance_uid]["priors"] = {
+                "state": row.state,
+                "studies": row.studies,
+                "images": row.images,
+                "problem": row.problem,
+            }
     _attach(connection, found)
     return list(found.values())
 

@@ -32,6 +32,8 @@ metadata = MetaData(
 class RoundState(StrEnum):
     """Where a round is on the route."""
 
+    PRIOR = "prior"
+    """Images that were fetched for another exam; the first round of their study, and never analysed by itself."""
     SETTLING = "settling"
     ANALYSING = "analysing"
     STOPPED = "stopped"
@@ -57,6 +59,16 @@ class CommitmentState(StrEnum):
     REPORTED = "reported"
     DEAD = "dead"
     """Given up; the peer asks again when it wants to know."""
+
+
+class PriorsState(StrEnum):
+    """Where the search for the priors of an exam is."""
+
+    WAITING = "waiting"
+    FETCHED = "fetched"
+    """What there is within the bounds is here; it may be nothing."""
+    DEAD = "dead"
+    """Given up; the exam is answered without them."""
 
 
 def _uid(name: str, *, primary_key: bool = False, nullable: bool = False) -> Column[str]:
@@ -231,6 +243,21 @@ commitment = Table(
     Column("changed_ms", BigInteger, nullable=False),
     Column("problem", Text, nullable=True),
     Index("ix_commitment_peer_transaction_uid", "peer", "transaction_uid"),
+)
+
+#: The search for the priors of an exam; how many studies and images there are within the bounds, once it is known.
+prior_search = Table(
+    "prior_search",
+    metadata,
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("attempts", Integer, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("give_up_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    Column("studies", Integer, nullable=True),
+    Column("images", Integer, nullable=True),
+    Column("problem", Text, nullable=True),
 )
 
 #: What DICOMweb finds: images that were received and results that were written alike, as their headers describe them.

@@ -11,6 +11,8 @@ DELIVERY_QUEUE = "delivery"
 DELIVERY_WORKFLOW = "delivery"
 COMMITMENT_QUEUE = "commitment"
 COMMITMENT_WORKFLOW = "commitment"
+PRIORS_QUEUE = "priors"
+PRIORS_WORKFLOW = "priors"
 
 
 def enqueue_round(client: DBOSClient, connection: Connection, study_instance_uid: str, number: int) -> None:
@@ -53,4 +55,17 @@ def enqueue_commitment(client: DBOSClient, connection: Connection, commitment_id
             "workflow_id": f"commitment:{commitment_id}",
         },
         commitment_id,
+    )
+
+
+def enqueue_priors(client: DBOSClient, connection: Connection, study_instance_uid: str) -> None:
+    """Let a worker look for the priors of an exam; a second call for it changes nothing."""
+    client.enqueue_in_transaction(
+        connection,
+        {
+            "workflow_name": PRIORS_WORKFLOW,
+            "queue_name": PRIORS_QUEUE,
+            "workflow_id": f"priors:{study_instance_uid}",
+        },
+        study_instance_uid,
     )

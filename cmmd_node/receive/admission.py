@@ -6,7 +6,7 @@ import logging
 import socket
 from dataclasses import dataclass
 
-from cmmd_node.settings import CHECK_AE_TITLE, Settings
+from cmmd_node.settings import CHECK_AE_TITLE, PRIOR_SOURCE, Settings
 from cmmd_node.tls import Certificate
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,8 @@ class Admission:
         """Why the request is rejected, None when it is not."""
         if called_ae_title != self._ae_title:
             return called_ae_unknown()
+        if calling_ae_title == PRIOR_SOURCE:
+            return calling_ae_unknown("its AE title is that of our own priors")
         if calling_ae_title not in self._known:
             return None if self._accept_any else calling_ae_unknown("its AE title is not that of a configured peer")
         shown = [peer for peer in self._known[calling_ae_title] if peer.shows(certificate)]

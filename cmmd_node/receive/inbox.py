@@ -45,11 +45,12 @@ from cmmd_node.index.intake import (
     kept_instance,
     record_collision,
     record_instance,
+    take_up_prior,
 )
 from cmmd_node.index.work import enqueue_round
 from cmmd_node.receive.filesystem import refuse_to_span
 from cmmd_node.receive.structure import Identity, Limits, read_identity
-from cmmd_node.settings import Settings
+from cmmd_node.settings import PRIOR_SOURCE, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Kept(StrEnum):
 
     NEW = "new"
     REPEAT = "repeat"
-    """The same bytes came before; no new work follows."""
+    """The same bytes came before; no new work follows, unless it was as a prior."""
 
 
 class Spool:
@@ -413,6 +414,8 @@ class Inbox:
             path = self._root / before.path
             if not path.is_file() or path.stat().st_size != before.size_bytes:
                 raise OutOfResources("the object that came before is damaged; an operator must look")
+            if before.source == PRIOR_SOURCE != spool.source:
+                self._take_up_prior(spool)
             return Kept.REPEAT
         aside = self._root / "quarantine" / f"{spool.path.name}.dcm"
         self._sync_and_rename(spool, aside)
@@ -428,6 +431,16 @@ class Inbox:
         except DBAPIError as error:
             raise _index_unavailable(error) from error
         raise InstanceCollision("the SOP Instance UID is already kept with other bytes")
+
+    def _take_up_prior(self, spool: Spool) -> None:
+        """What was a prior until now is sent as an exam, which gets its answer."""
+        try:
+            with self._index.write() as connection:
+                opened = take_up_prior(connection, spool.sop_instance_uid, spool.source)
+                if opened is not None:
+                    enqueue_round(self._client, connection, *opened)
+        except DBAPIError as error:
+            raise _index_unavailable(error) from error
 
     def _sync_and_rename(self, spool: Spool, final: Path) -> None:
         try:

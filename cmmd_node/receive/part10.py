@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydicom.uid import UID
 
@@ -51,13 +52,17 @@ class Taken:
     outcome: Kept
 
 
-def take_in(inbox: Inbox, pieces: Iterable[bytes], *, source: str) -> Taken:
+def take_in(
+    inbox: Inbox, pieces: Iterable[bytes], *, source: str, judge: Callable[[Path], None] | None = None
+) -> Taken:
     """Keep one file as a C-STORE would; what `pieces` raises, for a hash that is wrong, say, ends it.
 
     Parameters
     ----------
     source
         What the index says of where it came from.
+    judge
+        Looks at the whole file before it is kept, and raises RefusedInstance for one that is not wanted.
 
     Raises
     ------
@@ -81,6 +86,8 @@ def take_in(inbox: Inbox, pieces: Iterable[bytes], *, source: str) -> Taken:
             meta = read_file_meta(head, is_all=True)
             assert meta is not None  # all of the file is here
             spool = begin(inbox, meta, head, source=source)
+        if judge is not None:
+            judge(spool.path)
         return Taken(spool.sop_instance_uid, spool.size_bytes, inbox.keep(spool))
     finally:
         if spool is not None:

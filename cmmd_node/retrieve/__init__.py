@@ -3,6 +3,6 @@
 Nothing here knows the inbox: a source is given a function that takes the pieces of one DICOM file and keeps it.
 """
 
-from cmmd_node.retrieve.source import FoundSeries, Problem, Source, Take, Wanted
+from cmmd_node.retrieve.source import FoundSeries, Patient, Problem, Source, Take, Wanted
 
-__all__ = ["FoundSeries", "Problem", "Source", "Take", "Wanted"]
+__all__ = ["FoundSeries", "Patient", "Problem", "Source", "Take", "Wanted"]

@@ -15,7 +15,7 @@ from pydicom.uid import UID
 from cmmd_node.errors import MalformedRequest, PeerFailed, RefusedInstance
 from cmmd_node.http_client import CONNECT_SECONDS, PROGRESS_SECONDS, HttpClient
 from cmmd_node.multipart import MultipartReader, PartBegins, PartEnds, media_type
-from cmmd_node.retrieve.source import FoundSeries, Problem, Take, Wanted
+from cmmd_node.retrieve.source import FoundSeries, Patient, Problem, Take, Wanted
 from cmmd_node.settings import DicomwebSettings
 
 #: Matches that one search asks for; archives may give fewer.
@@ -55,8 +55,11 @@ class DicomwebArchive:
             "ModalitiesInStudy": wanted.modality,
         }
         filters = {keyword: value for keyword, value in keys.items() if value}
+        fields = ["IssuerOfPatientID"] if wanted.with_issuer else None
         studies = self._all(
-            lambda limit, offset: self._client.search_for_studies(limit=limit, offset=offset, search_filters=filters),
+            lambda limit, offset: self._client.search_for_studies(
+                limit=limit, offset=offset, fields=fields, search_filters=filters
+            ),
             "0020000D",
         )
         for study_uid, study in studies.items():
@@ -69,6 +72,11 @@ class DicomwebArchive:
                     study_instance_uid=study_uid,
                     series_instance_uid=series_uid,
                     study_date=_value(study, "00080020"),
+                    patient=Patient(
+                        patient_id=_value(study, "00100020").strip(),
+                        issuer_of_patient_id=_value(study, "00100021").strip(),
+                        birth_date=_value(study, "00100030"),
+                    ),
                     sop_instance_uids=uids,
                     images=len(uids),
                 )

@@ -23,7 +23,7 @@ from pynetdicom.sop_class import (
 
 from cmmd_node.association import PROGRESS_SECONDS, association
 from cmmd_node.errors import OutOfResources, PeerFailed, PeerRefused, RefusedInstance
-from cmmd_node.retrieve.source import FoundSeries, Problem, Take, Wanted
+from cmmd_node.retrieve.source import FoundSeries, Patient, Problem, Take, Wanted
 from cmmd_node.tls import Client
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pynetdicom.events import Event
 
 #: What a peer is asked with, and how it hands over.
-MODELS = (
+FIND, MOVE, GET = MODELS = (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelMove,
     StudyRootQueryRetrieveInformationModelGet,
@@ -78,7 +78,7 @@ class Pacs:
         PeerFailed, PeerRefused
             The peer cannot be asked, or gives no answer.
         """
-        with self.association([build_context(StudyRootQueryRetrieveInformationModelFind)]) as assoc:
+        with self.association([build_context(FIND)]) as assoc:
             assoc.dimse_timeout = IMAGE_SECONDS
             for study in self._matches(assoc, _study_keys(wanted)):
                 study_uid = _uid(study, "StudyInstanceUID")
@@ -92,6 +92,7 @@ class Pacs:
                     yield FoundSeries(
                         study_instance_uid=study_uid,
                         series_instance_uid=series_uid,
+                        patient=Patient.from_dataset(study),
                         study_date=re.sub(r"\D", "", str(study.get("StudyDate", "") or ""))[:8],
                         sop_instance_uids=uids,
                         images=len(uids),
@@ -128,7 +129,7 @@ class Pacs:
 
     def _matches(self, assoc: Association, keys: Dataset) -> list[Dataset]:
         found: list[Dataset] = []
-        for status, identifier in assoc.send_c_find(keys, StudyRootQueryRetrieveInformationModelFind):
+        for status, identifier in assoc.send_c_find(keys, FIND):
             if "Status" not in status:
                 raise PeerFailed(f"{self.called_ae_title} gave no answer to a C-FIND")
             if status.Status in _PENDING and identifier is not None:
@@ -146,11 +147,10 @@ class MovingPacs(Pacs):
 
     def fetch(self, series: FoundSeries, missing: frozenset[str] | None, take: Take) -> Iterator[Problem | int]:
         """As `Source.fetch`; nothing comes by way of `take`."""
-        model = StudyRootQueryRetrieveInformationModelMove
-        with self.association([build_context(model)]) as assoc:
+        with self.association([build_context(MOVE)]) as assoc:
             for keys, count in _requests(series, missing):
                 assoc.dimse_timeout = PROGRESS_SECONDS + count * IMAGE_SECONDS
-                yield from _told(self, "C-MOVE", assoc.send_c_move(keys, self.calling_ae_title, model))
+                yield from _told(self, "C-MOVE", assoc.send_c_move(keys, self.calling_ae_title, MOVE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,23 +162,22 @@ class GettingPacs(Pacs):
 
     def fetch(self, series: FoundSeries, missing: frozenset[str] | None, take: Take) -> Iterator[Problem | int]:
         """As `Source.fetch`; one instance at a time is in memory."""
-        model = StudyRootQueryRetrieveInformationModelGet
         # One context for each syntax, so that the peer may send each image as it has it (PS3.4 C.4.3).
         contexts = [build_context(one, syntax) for one in self.storage_classes for syntax in self.transfer_syntaxes]
         refused: list[Problem] = []
         with self.association(
-            [build_context(model), *contexts],
+            [build_context(GET), *contexts],
             roles=[build_role(one, scp_role=True) for one in self.storage_classes],
             handlers=[(evt.EVT_C_STORE, lambda event: _keep(event, take, refused))],
         ) as assoc:
-            if not any(context.abstract_syntax == model for context in assoc.accepted_contexts):
+            if not any(context.abstract_syntax == GET for context in assoc.accepted_contexts):
                 raise PeerRefused(
-                    f"{self.called_ae_title} accepted no presentation context for {model.name}; its administrator can "
+                    f"{self.called_ae_title} accepted no presentation context for {GET.name}; its administrator can "
                     'enable it, or set retrieve = "move"'
                 )
             for keys, count in _requests(series, missing):
                 assoc.dimse_timeout = PROGRESS_SECONDS + count * IMAGE_SECONDS
-                for told in _told(self, "C-GET", assoc.send_c_get(keys, model)):
+                for told in _told(self, "C-GET", assoc.send_c_get(keys, GET)):
                     yield from refused  # before the peer tells of the same failures, without our reasons
                     refused.clear()
                     yield told
@@ -243,6 +242,9 @@ def _study_keys(wanted: Wanted) -> Dataset:
     if not (wanted.patient_id + wanted.accession_number).isascii():
         keys.SpecificCharacterSet = "ISO_IR 192"
     keys.PatientID = wanted.patient_id
+    keys.PatientBirthDate = ""
+    if wanted.with_issuer:
+        keys.IssuerOfPatientID = ""
     keys.AccessionNumber = wanted.accession_number
     keys.StudyDate = wanted.study_date
     keys.StudyInstanceUID = wanted.study_instance_uid

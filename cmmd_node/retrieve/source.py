@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Protocol, TypeAlias
+
+from pydicom.dataset import Dataset
 
 from cmmd_node.errors import SettingsError, Truncated, UnreadableInstance
 
@@ -14,6 +16,29 @@ from cmmd_node.errors import SettingsError, Truncated, UnreadableInstance
 Take: TypeAlias = Callable[[Iterable[bytes]], str]
 
 _DATE = r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patient:
+    """Who somebody is, as far as an object or an archive says (PS3.3 C.7.1.1); empty where it does not."""
+
+    patient_id: str = ""
+    issuer_of_patient_id: str = ""
+    birth_date: str = ""
+
+    @classmethod
+    def from_dataset(cls, ds: Dataset) -> Patient:
+        """What an object, or a match of a C-FIND, says."""
+        return cls(
+            patient_id=str(ds.get("PatientID", "") or "").strip(),
+            issuer_of_patient_id=str(ds.get("IssuerOfPatientID", "") or "").strip(),
+            birth_date=str(ds.get("PatientBirthDate", "") or "").strip(),
+        )
+
+    def contradicts(self, other: Patient) -> bool:
+        """Whether this cannot be the same person. Names are not looked at: people change theirs."""
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return any(one and another and one != another for one, another in pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +51,8 @@ class Wanted:
     """YYYYMMDD, or a range YYYYMMDD-YYYYMMDD whose ends may be left out."""
     study_instance_uid: str = ""
     modality: str = "MG"
+    with_issuer: bool = False
+    """Ask for Issuer of Patient ID as well, which some archives open every file for."""
 
     def __post_init__(self) -> None:
         values = (self.patient_id, self.accession_number, self.study_date, self.study_instance_uid)
@@ -46,6 +73,7 @@ class FoundSeries:
     """Empty: not known before an instance is here."""
     series_instance_uid: str
     study_date: str = ""
+    patient: Patient = Patient()
     sop_instance_uids: frozenset[str] | None = None
     """None: the source tells them no sooner than it hands the instances over."""
     images: int = 0

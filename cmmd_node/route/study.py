@@ -18,7 +18,7 @@ from cmmd_node.cad import model_of
 from cmmd_node.cad.geometry import geometry_model
 from cmmd_node.errors import InvalidResult, NotAnalysed
 from cmmd_node.facts import Codes, Form, View
-from cmmd_node.index import Index, now_ms, rounds
+from cmmd_node.index import Index, now_ms, priors, rounds
 from cmmd_node.index import deliveries as parcels
 from cmmd_node.index.tables import RoundState
 from cmmd_node.index.work import STUDY_QUEUE, STUDY_WORKFLOW
@@ -70,7 +70,8 @@ class StudyRoute:
             step("fail", self._fail, study_instance_uid, number, reason)
 
     def _settle(self, study_instance_uid: str, number: int) -> RoundState:
-        """Wait until the exam is complete or quiet, then close the round."""
+        """Let its priors be looked for, wait until the exam is complete or quiet, then close the round."""
+        self._look_for_priors(study_instance_uid, number)
         views: dict[str, View | None] = {}
         while True:
             with self._index.read() as connection:
@@ -98,6 +99,15 @@ class StudyRoute:
                     last_received_ms=now.last_received_ms,
                     created=datetime.now().replace(microsecond=0),  # noqa: DTZ005 - DICOM times are local
                 )
+
+    def _look_for_priors(self, study_instance_uid: str, number: int) -> None:
+        """Work of its own on a queue of its own: this route never hears of it again."""
+        if not self._settings.priors.source:
+            return
+        give_up_ms = now_ms() + round(1000 * self._settings.priors.limit_seconds)
+        with self._index.write() as connection:
+            if rounds.round_source(connection, study_instance_uid, number) != CHECK_AE_TITLE:
+                priors.create_search(connection, self._client, study_instance_uid, give_up_ms=give_up_ms)
 
     def _analyse(self, study_instance_uid: str, number: int) -> None:
         """Select views, read pixels, run the model; the outcome of each image is stored."""

@@ -29,6 +29,7 @@ class IndexCollector(Collector):
             ("rounds", "Rounds of studies by state", now.rounds),
             ("answers", "Answered rounds by outcome", now.outcomes),
             ("deliveries", "Deliveries by state", now.deliveries),
+            ("priors", "Searches for the priors of exams by state", now.priors),
             ("commitments", "Storage commitment transactions of peers by state", now.commitments),
         ):
             gauge = GaugeMetricFamily(f"cmmd_node_{name}", help_text, labels=["state"])

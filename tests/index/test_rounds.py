@@ -25,8 +25,10 @@ from cmmd_node.facts import (
     ViewStatus,
 )
 from cmmd_node.index import Index, deliveries, now_ms, rounds, status
-from cmmd_node.index.intake import NewInstance, record_instance
+from cmmd_node.index.holdings import kept_of_series
+from cmmd_node.index.intake import NewInstance, record_instance, take_up_prior
 from cmmd_node.index.tables import DeliveryState, RoundState
+from cmmd_node.settings import PRIOR_SOURCE
 
 STUDY = "1.2.3"
 CREATED = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 - DICOM times are local
@@ -283,3 +285,50 @@ def test_a_peer_gets_the_codes_that_it_knows(
         assert delivery is not None
         parcels = deliveries.unanswered_parcels(connection, delivery, list(Form), wanted)
     assert sorted(parcel.path for parcel in parcels) == sent
+
+
+def test_priors_open_no_work_and_an_exam_takes_them_up_once(index: Index) -> None:
+    assert arrive(index, "1", source=PRIOR_SOURCE) is None
+    assert arrive(index, "2", source=PRIOR_SOURCE) is None
+    with index.read() as connection:
+        (study,) = status.studies(connection)
+        for with_priors in (True, False):
+            kept = kept_of_series(connection, STUDY, f"{STUDY}.0", with_priors=with_priors)
+            assert len(kept) == (2 if with_priors else 0)  # so a pull makes an exam of it
+    assert [(one["number"], one["state"]) for one in study["rounds"]] == [(1, "prior")]
+    with index.write() as connection:
+        assert take_up_prior(connection, f"{STUDY}.1", "SENDER") == (STUDY, 2)
+        assert take_up_prior(connection, f"{STUDY}.1", "SENDER") is None
+        assert take_up_prior(connection, f"{STUDY}.2", "SENDER") is None
+    assert arrive(index, "3") is None
+    assert close(index, 2)
+    with index.read() as connection:
+        assert len(rounds.study_images(connection, STUDY, 2)) == 3
+        assert status.counts(connection).instances == {"analysing": 3}
+
+
+def test_a_prior_that_is_sent_while_its_study_is_analysed_opens_no_further_round(index: Index) -> None:
+    arrive(index, "1", source=PRIOR_SOURCE)
+    arrive(index, "2", source=PRIOR_SOURCE)
+    with index.write() as connection:
+        take_up_prior(connection, f"{STUDY}.1", "SENDER")
+    assert close(index, 2)
+    with index.write() as connection:
+        assert take_up_prior(connection, f"{STUDY}.2", "SENDER") is None
+
+
+def test_a_prior_whose_study_has_become_an_exam_is_an_image_of_it(index: Index) -> None:
+    arrive(index, "1")
+    assert arrive(index, "2", source=PRIOR_SOURCE) is None
+    assert close(index, 1)
+    with index.read() as connection:
+        assert len(rounds.study_images(connection, STUDY, 1)) == 2
+    with index.write() as connection:
+        assert take_up_prior(connection, f"{STUDY}.2", "SENDER") is None
+
+
+def test_a_new_image_makes_an_exam_of_a_prior(index: Index) -> None:
+    arrive(index, "1", source=PRIOR_SOURCE)
+    assert arrive(index, "2") == 2
+    with index.read() as connection:
+        assert len(rounds.study_images(connection, STUDY, 2)) == 2

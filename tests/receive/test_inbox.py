@@ -14,19 +14,20 @@ from pydicom.filewriter import write_file_meta_info
 from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from cmmd_node.errors import OutOfResources
 from cmmd_node.index import Index
+from cmmd_node.index.status import studies
 from cmmd_node.receive.inbox import Inbox, Kept
-from cmmd_node.settings import Settings
+from cmmd_node.settings import PRIOR_SOURCE, Settings
 from tests.mammograms import make_mammogram
 from tests.receive.conftest import data_set_bytes
 
 
-def keep(inbox: Inbox, study: str = "study") -> tuple[Kept, bytes]:
+def keep(inbox: Inbox, study: str = "study", source: str = "SENDER") -> tuple[Kept, bytes]:
     ds = make_mammogram(study=study)
     spool = inbox.spool(
         sop_class_uid=ds.SOPClassUID,
         sop_instance_uid=ds.SOPInstanceUID,
         transfer_syntax_uid=ds.file_meta.TransferSyntaxUID,
-        source="SENDER",
+        source=source,
     )
     spool.write(data_set_bytes(ds))
     return inbox.keep(spool), data_set_bytes(ds)
@@ -56,6 +57,30 @@ def test_a_complete_file_without_a_row_is_indexed(settings: Settings, index: Ind
     assert sorted(paths(index)) == [str(path.relative_to(settings.node.data_dir)) for path in objects(settings)]
     assert len(objects(settings)) == 2
     assert any(path.read_bytes().endswith(data) for path in objects(settings))
+
+
+def test_a_prior_without_a_row_is_indexed_as_a_prior(settings: Settings, index: Index) -> None:
+    inbox = Inbox(settings, index, index.client())
+    keep(inbox, source=PRIOR_SOURCE)
+    with index.write() as connection:
+        for table in ("instance", "round", "study"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+    inbox.adopt()
+    with index.read() as connection:
+        (study,) = studies(connection)
+    assert [one["state"] for one in study["rounds"]] == ["prior"]
+
+
+def test_a_prior_that_is_sent_is_a_repeat_that_starts_work(settings: Settings, index: Index) -> None:
+    inbox = Inbox(settings, index, index.client())
+    keep(inbox, source=PRIOR_SOURCE)
+    assert [keep(inbox)[0], keep(inbox)[0]] == [Kept.REPEAT, Kept.REPEAT]
+    with index.read() as connection:
+        (study,) = studies(connection)
+        table = "workflow_status" if index.is_sqlite else "dbos.workflow_status"
+        work = connection.exec_driver_sql(f"SELECT workflow_uuid FROM {table}").scalars().all()
+    assert [one["state"] for one in study["rounds"]] == ["prior", "settling"]
+    assert work == [f"study:{study['StudyInstanceUID']}:2"]
 
 
 def test_the_file_begins_as_pydicom_would_write_it(settings: Settings, index: Index) -> None:

@@ -27,6 +27,7 @@ from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from cmmd_node.receive.command import success_response
+from cmmd_node.settings import PRIOR_SOURCE
 from tests.mammograms import encoded, exam, make_mammogram
 from tests.receive.conftest import Reception, data_set_bytes
 from tests.receive.raw import MAMMOGRAPHY, RawPeer, p_data, store_rq
@@ -207,6 +208,10 @@ def test_strangers_are_rejected(receive: Receive, calling: str, called: str, rea
 def test_a_known_ae_title_from_another_host_is_rejected(receive: Receive) -> None:
     reception = receive(receive={"accept": "known"}, peer=({"name": "pacs", "ae_title": "PACS", "host": "192.0.2.1"},))
     assert _association(reception, "PACS", "CMMD_NODE").is_rejected
+
+
+def test_nobody_sends_under_the_name_of_our_own_priors(reception: Reception) -> None:
+    assert _association(reception, PRIOR_SOURCE, "CMMD_NODE").acceptor.primitive.diagnostic == 0x03
 
 
 @pytest.mark.fault("E71", "B38")

@@ -22,9 +22,10 @@ from pynetdicom.sop_class import (
 from cmmd_node.errors import NodeError, OutOfResources, PeerFailed, PeerRefused, SettingsError, UnreadableInstance
 from cmmd_node.index import Index
 from cmmd_node.index.status import studies
-from cmmd_node.pull import pull, source_named
+from cmmd_node.pull import pull
 from cmmd_node.retrieve import FoundSeries, Problem, Wanted
 from cmmd_node.retrieve.dimse import GettingPacs, MovingPacs
+from cmmd_node.route.sources import source_named
 from cmmd_node.settings import Settings
 from tests.conftest import MakeSettings, free_ports
 from tests.e2e.exams import small_exam
