@@ -279,8 +279,6 @@ def test_without_the_index_one_sentence_says_what_to_install(monkeypatch: pytest
 
 @pytest.mark.shared
 def test_the_installed_index_has_the_real_list() -> None:
-    pytest.importorskip("idc_index_data", reason="the extra idc is not installed")
-    pytest.importorskip("pyarrow", reason="the extra idc is not installed")
     found = listed_series(None, collection="cmmd")
     by_list = {one.series_instance_uid: one for one in listed_series(REAL_LIST, collection="cmmd")}
     assert {one.series_instance_uid: (one.place, one.images) for one in found} == {
