@@ -144,11 +144,11 @@ def torment(folder: Path, *, database_url: str, kills: int, seed: int) -> Figure
                 thread.join(_CALM_SECONDS)
                 assert not thread.is_alive()
             assert [one.problem for one in senders if one.problem] == []
-            _check_instances(node, senders)
+            check_instances(node, _acknowledged(senders))
             _wait_for_the_end(node, [study for one in senders for study in one.studies])
             figures = _check(node, senders, pacs, killed)
             node.stop()
-            assert _files(node.data_dir / "spool") == set()
+            assert files_below(node.data_dir / "spool") == set()
     finally:
         pacs.stop()
     return figures
@@ -198,7 +198,8 @@ def _wait_for_the_end(node: RunningNode, studies: list[str]) -> None:
 
 def _check(node: RunningNode, senders: list[Sender], pacs: PacsStandIn, killed: Counter[str]) -> Figures:
     """Senders, files, index and PACS agree."""
-    acknowledged = _check_instances(node, senders)
+    acknowledged = _acknowledged(senders)
+    check_instances(node, acknowledged)
     with node.index.read() as connection:
         results = list(connection.execute(sa.select(result)))
         rounds = list(connection.execute(sa.select(round_)))
@@ -207,7 +208,7 @@ def _check(node: RunningNode, senders: list[Sender], pacs: PacsStandIn, killed: 
     assert sum(now.instances.values()) == len(acknowledged)
     assert now.instances.keys() == {"analysed"}
     assert now.quarantined == 0
-    assert _files(node.data_dir / "quarantine") == set()
+    assert files_below(node.data_dir / "quarantine") == set()
 
     _check_results(node, {study for one in senders for study in one.studies})
     assert {row.state for row in rounds} == {"answered"}
@@ -225,9 +226,12 @@ def _check(node: RunningNode, senders: list[Sender], pacs: PacsStandIn, killed: 
     )
 
 
-def _check_instances(node: RunningNode, senders: list[Sender]) -> set[str]:
-    """P1, P3, P4: each acknowledged instance has one row and one file with the bytes that its sender sent; which."""
-    acknowledged = {uid: digest for one in senders for uid, digest in one.acknowledged.items()}
+def _acknowledged(senders: list[Sender]) -> dict[str, str]:
+    return {uid: digest for one in senders for uid, digest in one.acknowledged.items()}
+
+
+def check_instances(node: RunningNode, acknowledged: dict[str, str]) -> None:
+    """P1, P3, P4: each acknowledged instance has one row and one file with the bytes that its sender sent."""
     with node.index.read() as connection:
         kept = {row.sop_instance_uid: row for row in connection.execute(sa.select(instance))}
     assert acknowledged.keys() - kept.keys() == set(), "acknowledged and lost"
@@ -237,8 +241,7 @@ def _check_instances(node: RunningNode, senders: list[Sender]) -> set[str]:
         assert path.stat().st_size == kept[uid].size_bytes
         assert hashlib.sha256(_data_set_of(path)).hexdigest() == digest, f"{uid} is not what was sent"
     rows = {str(node.data_dir / row.path) for row in kept.values()}
-    assert _files(node.data_dir / "objects") == rows
-    return set(acknowledged)
+    assert files_below(node.data_dir / "objects") == rows
 
 
 def _check_results(node: RunningNode, studies: set[str]) -> None:
@@ -274,7 +277,7 @@ def _data_set_of(path: Path) -> bytes:
     return path.read_bytes()[144 + read_file_meta_info(path).FileMetaInformationGroupLength :]
 
 
-def _files(folder: Path) -> set[str]:
+def files_below(folder: Path) -> set[str]:
     return {str(path) for path in folder.rglob("*") if path.is_file()}
 
 
