@@ -1,7 +1,7 @@
 """HTTP requests that we make: who we are there, how long we wait, and failures as a sentence that says whose they are.
 
-Proxies, passwords and authorities come from the configuration alone, never from the environment; redirects are not
-followed, since a login page is no archive; credentials and query strings are in no message.
+Passwords and authorities come from the configuration alone, and nothing from the environment: no proxies are used.
+Redirects are not followed, since a login page is no archive; credentials and query strings are in no message.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from cmmd_node.dicomweb.attributes import ATTRIBUTES
 from cmmd_node.dicomweb.deposit import FAILURE_REASON
 from cmmd_node.dicomweb.metadata import INLINE_BYTES
 from cmmd_node.dicomweb.rendered import THUMBNAIL_PIXELS
+from cmmd_node.dicomweb.throttle import SECONDS_PER_TRY, TRIES
 from cmmd_node.dicomweb.wado import FRAME_TYPES
 from cmmd_node.receive.scp import PROCESSING_FAILURE
 from cmmd_node.settings import WebSettings
@@ -24,8 +25,9 @@ def dicomweb_sections() -> Iterator[str]:
     yield f"""### 3.7 DICOMweb origin server
 
 The Studies Service at `/dicom-web` of `web.host` and `web.port` (default {_WEB.host}:{_WEB.port}), HTTP 1.1 without
-TLS. With `web.token` a request needs that bearer token, with `web.user` and `web.password` basic authentication. At
-most {_WEB.connections} connections (`web.connections`). The Retrieve Capabilities transaction, application/dicom+xml,
+TLS. With `web.token` a request needs that bearer token, with `web.user` and `web.password` basic authentication; a
+host that shows wrong ones {TRIES} times is answered 429 with Retry-After, and may try once in {SECONDS_PER_TRY:g}
+seconds. At most {_WEB.connections} connections (`web.connections`). The Retrieve Capabilities transaction, application/dicom+xml,
 rendered studies and series, worklists and WADO-URI are not offered. What can be found and retrieved is what was
 received, by whatever way, and the results that were written, whatever became of their delivery."""
     yield f"""#### 3.7.1 STOW-RS

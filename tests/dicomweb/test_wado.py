@@ -330,18 +330,17 @@ def hang(_job: Any) -> None:
     threading.Event().wait()
 
 
-@pytest.mark.parametrize("misbehave", [crash, hang])
+@pytest.mark.parametrize(("misbehave", "resource"), [(crash, "rendered"), (hang, "frames/1")])
 def test_a_codec_that_crashes_or_hangs_costs_the_answer_only(
-    web: WebRole, monkeypatch: pytest.MonkeyPatch, misbehave: Callable[[Any], None]
+    web: WebRole, monkeypatch: pytest.MonkeyPatch, misbehave: Callable[[Any], None], resource: str
 ) -> None:
     ds = encoded(make_mammogram(), JPEGLSLossless)
     web.store(ds)
     with monkeypatch.context() as patched:
         patched.setattr(decoder, "_decode", misbehave)
         patched.setattr(decoder, "_SECONDS", 1.0)
-        for resource in ("rendered", "frames/1"):
-            answer = web.client.get(path_of(ds, resource))
-            assert (answer.status_code, "cannot be decoded" in answer.json()["detail"]) == (406, True)
+        answer = web.client.get(path_of(ds, resource))
+        assert (answer.status_code, "cannot be decoded" in answer.json()["detail"]) == (406, True)
     assert picture(web.client.get(path_of(ds, "rendered"))).shape == (128, 96)
     assert len(parts(web.client.get(path_of(ds)))) == 1
 
