@@ -27,9 +27,10 @@ def dicomweb_sections() -> Iterator[str]:
 The Studies Service at `/dicom-web` of `web.host` and `web.port` (default {_WEB.host}:{_WEB.port}), HTTP 1.1 without
 TLS. With `web.token` a request needs that bearer token, with `web.user` and `web.password` basic authentication; a
 host that shows wrong ones {TRIES} times is answered 429 with Retry-After, and may try once in {SECONDS_PER_TRY:g}
-seconds. At most {_WEB.connections} connections (`web.connections`). The Retrieve Capabilities transaction, application/dicom+xml,
-rendered studies and series, worklists and WADO-URI are not offered. What can be found and retrieved is what was
-received, by whatever way, and the results that were written, whatever became of their delivery."""
+seconds. At most {_WEB.connections} connections (`web.connections`). The Retrieve Capabilities transaction,
+application/dicom+xml, rendered studies and series, worklists and WADO-URI are not offered. What can be found and
+retrieved is what was received, by whatever way, and the results that were written, whatever became of their
+delivery."""
     yield f"""#### 3.7.1 STOW-RS
 
 `POST /studies` and `POST /studies/{{study}}` of multipart/related with type application/dicom; other types, metadata
