@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,18 @@ import httpx
 import pytest
 from pydicom.dataset import FileDataset
 
+from cmmd_node.index import Index, now_ms
+from cmmd_node.index.priors import create_search
+from cmmd_node.index.status import studies
+from cmmd_node.receive.inbox import Inbox
+from cmmd_node.receive.part10 import take_in
+from cmmd_node.route.priors import PriorsRoute
+from cmmd_node.settings import Settings
+from tests.conftest import MakeSettings
 from tests.e2e.exams import small_exam
 from tests.mammograms import make_mammogram, save
 from tests.nodes import Orthanc, RunningNode, dcmsend
+from tests.proxy import Fault, Proxy
 from tests.receive.conftest import part10_bytes
 
 pytestmark = pytest.mark.e2e
@@ -25,6 +34,11 @@ def earlier(day: str) -> list[FileDataset]:
     return [make_mammogram(view=view, study=day, patient=PATIENT, StudyDate=day) for view in ("L CC", "R CC")]
 
 
+#: Of earlier exams, and the studies of those that are priors of the present one by the default bounds.
+DAYS = ("20090718", "20080718", "20010718")
+PRIORS = tuple(str(earlier(day)[0].StudyInstanceUID) for day in DAYS[:2])
+
+
 def send(node: RunningNode, folder: Path, images: list[FileDataset]) -> str:
     """C-STORE of an exam; its study."""
     folder.mkdir()
@@ -35,58 +49,63 @@ def send(node: RunningNode, folder: Path, images: list[FileDataset]) -> str:
     return str(images[0].StudyInstanceUID)
 
 
-def test_earlier_mammograms_are_fetched_and_start_nothing(tmp_path: Path, database_url: str) -> None:
-    exam = small_exam("now", patient=PATIENT)  # of 2010
-    last_year, before, too_old = (earlier(day) for day in ("20090718", "20080718", "20010718"))
+@pytest.fixture(scope="module")
+def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """A PACS with the exam of 2010, two years before it, and one that is too old."""
     plugin: dict[str, Any] = {"Plugins": [PLUGIN], "DicomWeb": {"Enable": True}}
-    with Orthanc(tmp_path / "orthanc", DicomAlwaysAllowFind=True, DicomAlwaysAllowGet=True, **plugin) as orthanc:
-        for ds in (*last_year, *before, *too_old, *exam):
+    folder = tmp_path_factory.mktemp("pacs")
+    with Orthanc(folder, DicomAlwaysAllowFind=True, DicomAlwaysAllowGet=True, **plugin) as orthanc:
+        for ds in (*small_exam("now", patient=PATIENT), *(ds for day in DAYS for ds in earlier(day))):
             httpx.post(f"{orthanc.http}/instances", content=part10_bytes(ds), timeout=30).raise_for_status()
-        peer = {"name": "pacs", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.port, "retrieve": "get"}
-        archive = {"name": "archive", "url": f"{orthanc.http}/dicom-web"}
-        for source in ("pacs", "archive"):
-            node = RunningNode(
-                tmp_path / source,
-                database_url=database_url if source == "pacs" else "",
-                peer=[peer],
-                dicomweb=[archive],
-                priors={"source": source},
-            )
-            with node:
-                study = send(node, tmp_path / source / "sent", exam)
-                assert node.wait_for_round(study, 1)["outcome"] == "findings"
-                told = node.wait_until(lambda: ended(node, study), 60, "the end of the search")  # noqa: B023
-                assert told == {"state": "fetched", "studies": 2, "images": 4, "problem": None}
-                known = {one["StudyInstanceUID"]: one for one in node.studies()}
-                priors = {str(images[0].StudyInstanceUID) for images in (last_year, before)}
-                assert set(known) == {study, *priors}
-                for one in priors:
-                    (only,) = known[one]["rounds"]
-                    assert (only["state"], only["results"], known[one]["images"]) == ("prior", [], 2)
-                url = f"http://127.0.0.1:{node.settings.web.port}/dicom-web/studies?PatientID={PATIENT}"
-                assert {one["0020000D"]["Value"][0] for one in httpx.get(url, timeout=30).json()} == {study, *priors}
+        yield orthanc
 
-                # One of them is sent after all: an exam, once, with all its images, and with a search of its own.
-                again = send(node, tmp_path / source / "sent again", last_year)
-                assert node.wait_for_round(again, 2)["outcome"] in {"findings", "no-findings"}
-                told = node.wait_until(lambda: ended(node, again), 60, "the end of the search")  # noqa: B023
-                assert (told["state"], told["studies"]) == ("fetched", 1)
-                first, second = node.study(again)["rounds"]
-                assert (first["state"], len(second["images"]), len(node.study(again)["rounds"])) == ("prior", 2, 2)
+
+def test_earlier_mammograms_are_fetched_and_hold_nothing_up(tmp_path: Path, database_url: str, pacs: Orthanc) -> None:
+    line = Proxy(pacs.port, out=Fault(delay_seconds=3600))
+    peer = {"name": "pacs", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": line.port, "retrieve": "get"}
+    node = RunningNode(tmp_path, database_url=database_url, peer=[peer], priors={"source": "pacs"})
+    with line, node:
+        study = send(node, tmp_path / "sent", small_exam("now", patient=PATIENT))
+        assert node.wait_for_round(study, 1)["outcome"] == "findings"
+        assert node.study(study)["priors"]["state"] == "waiting"
+        line.thaw()
+        told = node.wait_until(lambda: ended(node, study), 60, "the end of the search")
+        assert told == {"state": "fetched", "studies": 2, "images": 4, "problem": None}
+        known = {one["StudyInstanceUID"]: one for one in node.studies()}
+        assert set(known) == {study, *PRIORS}
+        for one in PRIORS:
+            (only,) = known[one]["rounds"]
+            assert (only["state"], only["results"], known[one]["images"]) == ("prior", [], 2)
+        url = f"http://127.0.0.1:{node.settings.web.port}/dicom-web/studies?PatientID={PATIENT}"
+        assert {one["0020000D"]["Value"][0] for one in httpx.get(url, timeout=30).json()} == {study, *PRIORS}
+
+        # One of them is sent after all: an exam, once, with all its images, and with a search of its own.
+        again = send(node, tmp_path / "sent again", earlier(DAYS[0]))
+        node.wait_for_round(again, 2)
+        told = node.wait_until(lambda: ended(node, again), 60, "the end of the search")
+        assert (told["state"], told["studies"]) == ("fetched", 1)
+        first, second = node.study(again)["rounds"]
+        assert (first["state"], second["state"], len(second["images"])) == ("prior", "answered", 2)
+
+
+def test_a_dicomweb_archive_gives_priors_as_well(
+    make_settings: MakeSettings, index_of: Callable[[Settings], Index], pacs: Orthanc
+) -> None:
+    archive = {"name": "archive", "url": f"{pacs.http}/dicom-web"}
+    settings = make_settings(dicomweb=[archive], priors={"source": "archive"})
+    index = index_of(settings)
+    image = small_exam("now", patient=PATIENT)[0]
+    take_in(Inbox(settings, index, index.client()), [part10_bytes(image)], source="SENDER")
+    with index.write() as connection:
+        create_search(connection, index.client(), image.StudyInstanceUID, give_up_ms=now_ms() + 60_000)
+    assert PriorsRoute(settings, index, index.client())._attempt(image.StudyInstanceUID) is None
+    with index.read() as connection:
+        known = {one["StudyInstanceUID"]: one for one in studies(connection)}
+    assert known[image.StudyInstanceUID]["priors"] == {"state": "fetched", "studies": 2, "images": 4, "problem": None}
+    assert all([one["state"] for one in known[study]["rounds"]] == ["prior"] for study in PRIORS)
 
 
 def ended(node: RunningNode, study: str) -> dict[str, Any]:
     """The search for the priors of an exam, once it does not wait."""
     search: dict[str, Any] = node.study(study)["priors"] or {}
     return search if search.get("state") in {"fetched", "dead"} else {}
-
-
-def test_an_exam_is_answered_while_the_archive_of_priors_hangs(tmp_path: Path, database_url: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
-        port = silent.getsockname()[1]
-        peer = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": port, "retrieve": "get"}
-        node = RunningNode(tmp_path, database_url=database_url, peer=[peer], priors={"source": "pacs"})
-        with node:
-            study = send(node, tmp_path / "sent", small_exam("now", patient=PATIENT))
-            assert node.wait_for_round(study, 1)["outcome"] == "findings"
-            assert node.study(study)["priors"]["state"] == "waiting"
