@@ -296,7 +296,7 @@ def test_readers_that_stop_or_leave_give_everything_back(serve: Serve) -> None:
     web.store(ds)
     request = f"GET /dicom-web{path_of(ds)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     readers = []
-    for number in range(20):
+    for number in range(40):  # 20 leave, 20 stop
         reader = socket.create_connection(("127.0.0.1", web.settings.web.port))
         reader.sendall(request)
         reader.recv(1000)
@@ -304,6 +304,7 @@ def test_readers_that_stop_or_leave_give_everything_back(serve: Serve) -> None:
         if number % 2:
             reader.close()
     wait_until(lambda: open_files(web) == 0, 20, "the end of all downloads")
+    assert web.index.engine.pool.checkedout() == 0
     assert web.client.get(path_of(ds)).status_code == 200
     for reader in readers:
         reader.close()
