@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.nodes import ROLES, RunningNode, wait_until
@@ -30,6 +31,29 @@ def test_several_receivers_share_the_port_and_the_promises(tmp_path: Path, datab
         wait_until(lambda: len(node.pids("receive")) == 2, 30, "two receivers")
         for _ in range(20):
             wait_until(node.answers_echo, 5, "an answer from either")
+
+
+def test_associations_do_not_each_leave_memory_behind(tmp_path: Path) -> None:
+    node = RunningNode(tmp_path, supervised=False)
+    node.start("receive")
+    try:
+        wait_until(node.answers_echo, 60, "a receiver")
+        with ThreadPoolExecutor(16) as peers:
+            assert all(peers.map(lambda _: node.answers_echo(), range(64)))
+        (pid,) = node.pids("receive")
+        assert len(_arenas(pid)) <= 1  # besides the heap, which is one as well
+    finally:
+        node.stop()
+
+
+def _arenas(pid: int) -> list[str]:
+    """The arenas that glibc has made for threads: each reserves memory up to a border of 64 MiB."""
+    reserved = (line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
+    return [
+        words[0]
+        for words in reserved
+        if words[1] == "---p" and words[4] == "0" and int(words[0].split("-")[1], 16) % (64 << 20) == 0
+    ]
 
 
 def test_a_port_that_is_taken_ends_the_node_with_the_status_of_wrong_usage(tmp_path: Path) -> None:
