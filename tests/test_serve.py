@@ -41,7 +41,8 @@ def test_associations_do_not_each_leave_memory_behind(tmp_path: Path) -> None:
         with ThreadPoolExecutor(16) as peers:
             assert all(peers.map(lambda _: node.answers_echo(), range(64)))
         (pid,) = node.pids("receive")
-        assert len(_arenas(pid)) <= 1  # besides the heap, which is one as well
+        # Threads of libraries may have made some before there was a limit; peers would make 15.
+        assert len(_arenas(pid)) < 5
     finally:
         node.stop()
 
