@@ -38,11 +38,11 @@ def test_associations_do_not_each_leave_memory_behind(tmp_path: Path) -> None:
     node.start("receive")
     try:
         wait_until(node.answers_echo, 60, "a receiver")
+        (pid,) = node.pids("receive")
+        before = len(_arenas(pid))  # threads of libraries may have made some before there was a limit
         with ThreadPoolExecutor(16) as peers:
             assert all(peers.map(lambda _: node.answers_echo(), range(64)))
-        (pid,) = node.pids("receive")
-        # Threads of libraries may have made some before there was a limit; peers would make 15.
-        assert len(_arenas(pid)) < 5
+        assert len(_arenas(pid)) <= max(1, before)  # besides the heap, which is one as well
     finally:
         node.stop()
 
