@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from cmmd_node.facts import BreastLabel, Classification, Mark, Subtype
 from cmmd_node.train.answers import Answers
 from cmmd_node.train.manifest import LabelledImage
+
+_LEAST_SHARE: Final = 1e-4
+"""Shares nearer to 0 or 1 are taken for this near."""
+_NOTHING: Final = 0.05
+"""How probable malignancy is where there is no lesion to be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +60,10 @@ def tells_probability(answers: Answers) -> bool:
 def malignancy_scores(answers: Answers, breasts: Iterable[Breast]) -> list[float | None]:
     """How malignant a model takes each breast to be; None where it did not answer.
 
-    Its probability, if the model gives one. Else the mean over the breast's images of the highest product of a mark's
-    suspicion and its probability of malignancy, for a probability counts as far as there is a lesion; an image without
-    marks scores 0. Of a model that gives no probabilities at all, the highest suspicion of a mark.
+    Its probability, if the model gives one. Else what its marks say: the mean of their log odds of malignancy, each
+    weighted by the odds that it is a lesion (its suspicion), beside even odds that there is none, which is `_NOTHING`;
+    of each image, then of the breast's images. So the likeliest lesion decides, not the most malignant of many false
+    marks. Of a model that gives no probabilities at all, the highest suspicion of a mark.
     """
     by_suspicion = not tells_probability(answers)
     return [_score(answers, breast, by_suspicion=by_suspicion) for breast in breasts]
@@ -67,20 +78,40 @@ def _score(answers: Answers, breast: Breast, *, by_suspicion: bool) -> float | N
         return None
     if by_suspicion:
         return max((mark.suspicion for marks in views for mark in marks), default=0.0)
-    return fmean(max(map(_weight, marks), default=0.0) for marks in views)
+    return 1.0 / (1.0 + math.exp(-fmean(map(_log_odds_malignant, views))))
+
+
+def _log_odds_malignant(marks: Iterable[Mark]) -> float:
+    """Of one image."""
+    telling = [(mark, mark.probability_malignant) for mark in marks if mark.probability_malignant is not None]
+    weights = [1.0, *(_odds(mark.suspicion) for mark, _ in telling)]
+    said = [math.log(_odds(_NOTHING)), *(math.log(_odds(probability)) for _, probability in telling)]
+    return float(np.average(said, weights=weights))
 
 
 def subtype_shares(answers: Answers, breast: Breast) -> Mapping[Subtype, float] | None:
     """How probable a model takes each subtype to be; None where it does not tell.
 
-    Its own word, or else the mean over the breast's images of what the most malignant mark says.
+    Its own word, or else the geometric mean of what its marks say, weighted as in `malignancy_scores`.
     """
     own = answers.breasts.get(breast.first.breast)
     if own is not None and own.subtypes is not None:
         return own.subtypes
-    told = [mark for marks in _marks_by_view(answers, breast) for mark in sorted(marks, key=_weight)[-1:]]
-    shares = [mark.subtypes for mark in told if mark.subtypes is not None]
-    return {subtype: fmean(one.get(subtype, 0.0) for one in shares) for subtype in Subtype} if shares else None
+    views = [[mark for mark in marks if mark.subtypes is not None] for marks in _marks_by_view(answers, breast)]
+    told = [_log_shares(marks) for marks in views if marks]
+    if not told:
+        return None
+    shares = np.exp(np.mean(told, axis=0))
+    return dict(zip(Subtype, (shares / shares.sum()).tolist(), strict=True))
+
+
+def _log_shares(marks: Sequence[Mark]) -> npt.NDArray[np.float64]:
+    """Of one image, shape (subtypes,)."""
+    shares = [[(mark.subtypes or {}).get(subtype, 0.0) for subtype in Subtype] for mark in marks]
+    said: npt.NDArray[np.float64] = np.average(
+        np.log(np.maximum(shares, _LEAST_SHARE)), axis=0, weights=[_odds(mark.suspicion) for mark in marks]
+    )
+    return said
 
 
 def _marks_by_view(answers: Answers, breast: Breast) -> list[tuple[Mark, ...]]:
@@ -88,5 +119,6 @@ def _marks_by_view(answers: Answers, breast: Breast) -> list[tuple[Mark, ...]]:
     return [answer.marks for answer in told if answer.problem is None]
 
 
-def _weight(mark: Mark) -> float:
-    return mark.suspicion * (mark.probability_malignant or 0.0)
+def _odds(share: float) -> float:
+    inside = min(max(share, _LEAST_SHARE), 1.0 - _LEAST_SHARE)
+    return inside / (1.0 - inside)
