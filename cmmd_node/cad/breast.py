@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.sparse import csr_array
 
 from cmmd_node.facts import PointCR, Spacing, ViewPosition
 
@@ -97,14 +98,15 @@ def find_breast(pixels: Field, *, position: ViewPosition, spacing: Spacing) -> B
     rows, columns = pixels.shape
     if min(rows * spacing.row_mm, columns * spacing.column_mm) < 20.0 * GRID_MM:
         return None
-    image = resampled(pixels, row_step=GRID_MM / spacing.row_mm, column_step=GRID_MM / spacing.column_mm)
+    lines = _rows_resampled(pixels, GRID_MM / spacing.row_mm)
+    image = _columns_resampled(lines, GRID_MM / spacing.column_mm)
     mask = breast_mask(image)
     if mask.sum() * GRID_MM**2 < _SMALLEST_BREAST_MM2:
         return None
     width = mask.shape[1] // 2
     mirrored = bool(mask[:, -width:].sum() > mask[:, :width].sum())
     if mirrored:  # resampled anew, so that a mirrored image gives exactly mirrored marks
-        image = resampled(pixels[:, ::-1], row_step=GRID_MM / spacing.row_mm, column_step=GRID_MM / spacing.column_mm)
+        image = _columns_resampled(lines[:, ::-1], GRID_MM / spacing.column_mm)
         mask = breast_mask(image)
     first, last = _column_range(mask)
     mask = np.logical_or.accumulate(mask[:, first:last][:, ::-1], axis=1)[:, ::-1]  # dark fat is breast, too
@@ -123,15 +125,24 @@ def find_breast(pixels: Field, *, position: ViewPosition, spacing: Spacing) -> B
 
 def resampled(image: Field, *, row_step: float, column_step: float) -> Field:
     """Mean over cells of row_step x column_step pixels; a last cell that is not whole is left out."""
-    for axis, step in ((0, row_step), (1, column_step)):
-        count = int(image.shape[axis] / step + 1e-9)
-        edges = np.arange(count + 1) * step
-        whole = np.minimum(edges.astype(np.intp), image.shape[axis] - 1)
-        lines = np.moveaxis(image, axis, 0)
-        total = np.concatenate([np.zeros((1, lines.shape[1])), np.cumsum(lines, axis=0, dtype=np.float64)])
-        at_edges = total[whole] + (edges - whole)[:, None] * lines[whole]
-        image = np.moveaxis((np.diff(at_edges, axis=0) / step).astype(np.float32), 0, axis)
-    return np.ascontiguousarray(image)
+    return _columns_resampled(_rows_resampled(image, row_step), column_step)
+
+
+def _columns_resampled(image: Field, step: float) -> Field:
+    return np.ascontiguousarray(_rows_resampled(image.T, step).T)
+
+
+def _rows_resampled(image: Field, step: float) -> Field:
+    """Mean over cells of so many rows: the product with a sparse matrix of the part of each row in each cell."""
+    size = image.shape[0]
+    first = np.arange(int(size / step + 1e-9)) * step
+    rows = first.astype(np.intp)[:, None] + np.arange(int(step) + 2)
+    parts = np.minimum(rows + 1, first[:, None] + step) - np.maximum(rows, first[:, None])
+    parts = np.where(rows < size, np.maximum(parts, 0.0), 0.0) / step
+    rows, starts = np.minimum(rows, size - 1), np.arange(0, rows.size + 1, rows.shape[1])
+    cells = csr_array((parts.astype(np.float32).ravel(), rows.ravel(), starts), shape=(len(first), size))
+    means: Field = cells @ np.ascontiguousarray(image)
+    return means
 
 
 def breast_mask(image: Field) -> Mask:

@@ -33,6 +33,10 @@ _MOST_SPOTS: Final = 400
 _RIM_MM: Final = 3.0
 _SCALES_MM: Final = ((0.09, 0.28), (0.17, 0.5))
 """Standard deviations of the narrow and the wide Gaussian of each difference."""
+_ROUNDNESS_MM: Final = 0.12
+"""Standard deviation of the Gaussian through which the shape of a spot is looked at."""
+_BAND: Final = 32
+"""Rows that are convolved at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,23 +101,28 @@ def full_resolution(pixels: Field, breast: Breast) -> FullResolution:
     deep = breast.to_skin_mm > _RIM_MM
     coarse_row = _coarse(np.arange(top, bottom), spacing.row_mm, 0.0, deep.shape[0])
     coarse_column = _coarse(np.arange(left, right), spacing.column_mm, first_mm, deep.shape[1])
-    valid = deep[coarse_row[:, None], coarse_column[None, :]]
+    valid = deep[coarse_row][:, coarse_column]
     return FullResolution(image, valid, spacing, (left * spacing.column_mm - first_mm, top * spacing.row_mm))
 
 
 def find_spots(full: FullResolution, *, least: float = _LEAST_PROMINENCE) -> Spots:
     """Find single bright spots of at least this prominence, the most prominent first."""
     image, spacing = full.image, full.spacing
+    valid = full.valid.astype(np.float32)
+    share = np.maximum(_averaged(valid.copy(), spacing), np.float32(0.05))
     response = np.zeros_like(image)
     for narrow, wide in _SCALES_MM:
-        peaks = _smooth(image, narrow, spacing) - _smooth(image, wide, spacing)
-        np.maximum(response, peaks / _noise(peaks, full.valid.astype(np.float32), spacing), out=response)
-    highest = ndimage.maximum_filter(response, size=5)
-    r, c = np.nonzero((response == highest) & (response > least) & full.valid)
+        peaks = smoothed(image, narrow, spacing)
+        peaks -= smoothed(image, wide, spacing)
+        peaks /= _noise(peaks, valid, share, spacing)
+        np.maximum(response, peaks, out=response)
+    r, c = np.nonzero((response > least) & full.valid)
+    highest = response[r, c] == _neighbourhoods(response, r, c, reach=2).max(axis=(1, 2), initial=0.0)
+    r, c = r[highest], c[highest]
 
     first_column, first_row = full.first_mm
     places = np.stack([(c + 0.5) * spacing.column_mm + first_column, (r + 0.5) * spacing.row_mm + first_row], axis=1)
-    keep = _is_round(_smooth(image, 0.12, spacing), r, c)
+    keep = _is_round(image, r, c, spacing)
     places, prominence = places[keep], response[r, c][keep].astype(np.float64)
     order = np.lexsort((places[:, 0], places[:, 1], -prominence))[:_MOST_SPOTS]
     return Spots(places[order], prominence[order])
@@ -151,40 +160,93 @@ def _strength(spots: Spots, members: NDArray[np.intp]) -> float:
     return float((within * rise[None, :]).sum(axis=1).max())
 
 
-def _smooth(image: Field, sigma_mm: float, spacing: Spacing) -> Field:
-    smooth: Field = ndimage.gaussian_filter(
-        image, (sigma_mm / spacing.row_mm, sigma_mm / spacing.column_mm), mode="nearest", truncate=3.0
-    )
-    return smooth
+def smoothed(image: Field, sigma_mm: float, spacing: Spacing) -> Field:
+    """Mean around each pixel, weighted by a Gaussian that ends at three standard deviations; edges are continued."""
+    for step_mm in (spacing.row_mm, spacing.column_mm):
+        image = _rows_convolved(image, _bell(sigma_mm / step_mm)).T
+    return image
 
 
-def _noise(peaks: Field, valid: Field, spacing: Spacing) -> Field:
-    """Local standard deviation of a difference of Gaussians, little moved by the few spots that are sought."""
+def _bell(sigma: float) -> Field:
+    """Weights of a Gaussian, whose sum is 1."""
+    reach = int(3.0 * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    bell: Field = (weights / weights.sum()).astype(np.float32)
+    return bell
+
+
+def _rows_convolved(image: Field, weights: Field) -> Field:
+    """Each row replaced by the weighted sum of those around it: some rows at a time, as a product of matrices."""
+    size, reach = image.shape[0], len(weights) // 2
+    framed = np.pad(image, ((reach, reach), (0, 0)), mode="edge")
+    band = np.zeros((_BAND, _BAND + 2 * reach), np.float32)
+    for offset, weight in enumerate(weights):
+        np.fill_diagonal(band[:, offset:], weight)
+    sums = np.empty_like(image)
+    for start in range(0, size, _BAND):
+        rows = min(_BAND, size - start)
+        around = framed[start : start + rows + 2 * reach]
+        np.matmul(band[:rows, : rows + 2 * reach], around, out=sums[start : start + rows])
+    return sums
+
+
+def _averaged(field: Field, spacing: Spacing) -> Field:
+    """Mean over the surroundings in which noise is judged, in place."""
     window = (int(8.0 / spacing.row_mm) | 1, int(8.0 / spacing.column_mm) | 1)
-    share = np.maximum(ndimage.uniform_filter(valid, window, mode="reflect"), np.float32(0.05))
-
-    def deviation(field: Field) -> Field:
-        power = ndimage.uniform_filter(field * field * valid, window, mode="reflect") / share
-        root: Field = np.sqrt(np.maximum(power, np.float32(0.0)))
-        return root
-
-    rough = deviation(peaks) + np.float32(1e-3)
-    return deviation(np.clip(peaks, -3.0 * rough, 3.0 * rough)) + np.float32(2e-3)
+    ndimage.uniform_filter(field, window, mode="reflect", output=field)
+    return field
 
 
-def _is_round(smooth: Field, r: NDArray[np.intp], c: NDArray[np.intp]) -> NDArray[np.bool_]:
+def _noise(peaks: Field, valid: Field, share: Field, spacing: Spacing) -> Field:
+    """Local standard deviation of a difference of Gaussians, little moved by the few spots that are sought.
+
+    `share` is the part of the surroundings that is valid.
+    """
+
+    def deviation(squares: Field) -> Field:
+        power = _averaged(squares, spacing)
+        power /= share
+        return np.sqrt(np.maximum(power, np.float32(0.0), out=power), out=power)
+
+    squares = peaks * peaks
+    squares *= valid
+    limits = deviation(squares.copy())
+    limits += np.float32(1e-3)
+    limits *= np.float32(3.0)
+    noise = deviation(np.minimum(squares, np.square(limits, out=limits), out=squares))
+    noise += np.float32(2e-3)
+    return noise
+
+
+def _neighbourhoods(image: Field, r: NDArray[np.intp], c: NDArray[np.intp], *, reach: int) -> Field:
+    """The squares around places, edges continued; shape (n, 2 * reach + 1, 2 * reach + 1)."""
+    offsets = np.arange(-reach, reach + 1)
+    rows = np.clip(r[:, None] + offsets, 0, image.shape[0] - 1)
+    columns = np.clip(c[:, None] + offsets, 0, image.shape[1] - 1)
+    squares: Field = image[rows[:, :, None], columns[:, None, :]]
+    return squares
+
+
+def _is_round(image: Field, r: NDArray[np.intp], c: NDArray[np.intp], spacing: Spacing) -> NDArray[np.bool_]:
     """Whether brightness falls in all directions from each place, unlike on a line."""
     step = 2
-    r, c = np.clip(r, step, smooth.shape[0] - 1 - step), np.clip(c, step, smooth.shape[1] - 1 - step)
-    here = 2.0 * smooth[r, c]
-    yy = here - smooth[r - step, c] - smooth[r + step, c]
-    xx = here - smooth[r, c - step] - smooth[r, c + step]
-    yx = (
-        smooth[r - step, c + step]
-        + smooth[r + step, c - step]
-        - smooth[r - step, c - step]
-        - smooth[r + step, c + step]
-    ) / 4.0
+    bells = [_bell(_ROUNDNESS_MM / step_mm) for step_mm in (spacing.row_mm, spacing.column_mm)]
+    reach = step + max(map(len, bells)) // 2
+    r, c = np.clip(r, step, image.shape[0] - 1 - step), np.clip(c, step, image.shape[1] - 1 - step)
+    along_rows, along_columns = (
+        np.stack(
+            [
+                np.pad(bell, (reach + offset - len(bell) // 2, reach - offset - len(bell) // 2))
+                for offset in (-step, 0, step)
+            ]
+        )
+        for bell in bells
+    )
+    smooth = along_rows @ _neighbourhoods(image, r, c, reach=reach) @ along_columns.T  # (n, 3, 3)
+    here = 2.0 * smooth[:, 1, 1]
+    yy = here - smooth[:, 0, 1] - smooth[:, 2, 1]
+    xx = here - smooth[:, 1, 0] - smooth[:, 1, 2]
+    yx = (smooth[:, 0, 2] + smooth[:, 2, 0] - smooth[:, 0, 0] - smooth[:, 2, 2]) / 4.0
     mean, half = (yy + xx) / 2.0, np.hypot((yy - xx) / 2.0, yx)
     round_enough: NDArray[np.bool_] = (mean - half) > 0.35 * (mean + half)
     return round_enough

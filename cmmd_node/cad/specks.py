@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cmmd_node.cad.breast import GRID_MM, Breast, Field, resampled
 from cmmd_node.cad.calcifications import (
@@ -21,6 +20,7 @@ from cmmd_node.cad.calcifications import (
     Spots,
     find_spots,
     full_resolution,
+    smoothed,
 )
 from cmmd_node.cad.outlines import Points
 from cmmd_node.cad.patches import CLUSTER_GRIDS, Levels
@@ -105,9 +105,7 @@ def _cut_out(full: FullResolution, center_mm: Points) -> Levels:
         sides.append(np.clip(np.arange(first, first + int(2.0 * half / step) + 1), 0, size - 1))
     window = np.ix_(*sides)
     image, valid = full.image[window], full.valid[window]
-    rise = image - ndimage.gaussian_filter(
-        image, (_AROUND_MM / spacing.row_mm, _AROUND_MM / spacing.column_mm), mode="nearest", truncate=3.0
-    )
+    rise = image - smoothed(image, _AROUND_MM, spacing)
     noise = rise[valid].std(dtype=np.float64) if valid.any() else 1.0
     noise = np.clip(rise[valid], -3.0 * noise, 3.0 * noise).std(dtype=np.float64) if valid.any() else 1.0
     low, high = _CLIP
