@@ -31,6 +31,8 @@ RIM_FEATURES: Final = (
     "brightness inside",
 )
 _STEP_MM: Final = 0.4
+_STEP_COST: Final = 0.08
+"""Of a step of the rim inwards or outwards from one angle to the next."""
 _RADII: Final = np.arange(1.2, 24.0, _STEP_MM)
 
 
@@ -112,17 +114,16 @@ def _best_way_round(gain: NDArray[np.float64]) -> NDArray[np.intp]:
     The way goes round twice, and the middle turn is kept: there it has forgotten where it began.
     """
     count, angles, radii = gain.shape
-    total = np.zeros((count, radii))
+    total = np.full((count, radii + 2), -np.inf)  # framed, so that no way leads from beyond the ends
+    total[:, 1:-1] = 0.0
     came_from = np.zeros((2 * angles, count, radii), np.intp)
-    step_cost = np.array([0.08, 0.0, 0.08])[:, None, None]
     for turn in range(2 * angles):
-        padded = np.pad(total, ((0, 0), (1, 1)), constant_values=-np.inf)
-        ways = np.stack([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]]) - step_cost
-        best = ways.argmax(axis=0)
-        came_from[turn] = np.arange(radii) + best - 1
-        total = np.take_along_axis(ways, best[None], axis=0)[0] + gain[:, turn % angles]
+        inwards, level, outwards = total[:, :-2] - _STEP_COST, total[:, 1:-1], total[:, 2:] - _STEP_COST
+        best = np.maximum(np.maximum(inwards, level), outwards)
+        came_from[turn] = np.arange(radii) + np.where(inwards == best, -1, np.where(level == best, 0, 1))
+        total[:, 1:-1] = best + gain[:, turn % angles]
     path = np.empty((count, 2 * angles), np.intp)
-    here = total.argmax(axis=1)
+    here = total[:, 1:-1].argmax(axis=1)
     for turn in range(2 * angles - 1, -1, -1):
         path[:, turn] = here
         here = came_from[turn, np.arange(count), here]

@@ -44,18 +44,29 @@ class _Plane:
         self._size = (rows, columns)
         self._fy = fft.fftfreq(rows).astype(np.float32)[:, None]
         self._fx = fft.rfftfreq(columns).astype(np.float32)[None, :]
-        self.mask = self.transformed(mask.astype(np.float32))
+        self._mask = self.transformed(mask.astype(np.float32))
         self._coverage: dict[float, Field] = {}
 
     def transformed(self, field: Field) -> NDArray[np.complex64]:
         spectrum: NDArray[np.complex64] = fft.rfft2(field, self._size)
         return spectrum
 
-    def back(self, spectrum: NDArray[np.complex64]) -> Field:
+    def everywhere(self, spectrum: NDArray[np.complex64]) -> Field:
+        """The field of a spectrum."""
         field: Field = fft.irfft2(spectrum, self._size)[: self.shape[0], : self.shape[1]]
         return field
 
-    def gaussian(self, sigma_mm: float) -> Field:
+    def at_places(self, spectrum: NDArray[np.complex64]) -> Field:
+        """Every STRIDE-th row and column of the field: the rows between never come to be, their spectrum is folded."""
+        rows, columns = self._size
+        if rows % STRIDE:  # rare: most sizes that are fast to transform are even
+            return self.everywhere(spectrum)[::STRIDE, ::STRIDE]
+        folded = spectrum.reshape(STRIDE, rows // STRIDE, -1).sum(axis=0)
+        folded *= np.float32(1.0 / STRIDE)
+        field: Field = fft.irfft2(folded, (rows // STRIDE, columns), overwrite_x=True)
+        return field[: -(-self.shape[0] // STRIDE), : self.shape[1] : STRIDE]
+
+    def _gaussian(self, sigma_mm: float) -> Field:
         sigma = sigma_mm / GRID_MM
         along_y = np.exp(np.float32(-2.0 * np.pi**2 * sigma**2) * self._fy**2)
         along_x = np.exp(np.float32(-2.0 * np.pi**2 * sigma**2) * self._fx**2)
@@ -63,20 +74,27 @@ class _Plane:
         return bell
 
     def smooth(self, spectrum: NDArray[np.complex64], sigma_mm: float) -> Field:
-        """Mean over the breast, weighted by a Gaussian."""
-        bell = self.gaussian(sigma_mm)
+        """Mean over the breast around each place, weighted by a Gaussian."""
+        bell = self._gaussian(sigma_mm)
         if sigma_mm not in self._coverage:
-            self._coverage[sigma_mm] = _at_least(self.back(self.mask * bell), 1e-3)
-        return self.back(spectrum * bell) / self._coverage[sigma_mm]
+            self._coverage[sigma_mm] = _at_least(self.at_places(self._mask * bell), 1e-3)
+        return self.at_places(spectrum * bell) / self._coverage[sigma_mm]
+
+    def smooth_everywhere(self, spectrum: NDArray[np.complex64], sigma_mm: float) -> Field:
+        """`smooth` around each row and column of the grid."""
+        bell = self._gaussian(sigma_mm)
+        return self.everywhere(spectrum * bell) / _at_least(self.everywhere(self._mask * bell), 1e-3)
 
     def kernel(self, weights: Field) -> NDArray[np.complex64]:
         """The spectrum that turns a spectrum into its correlation with weights, whose middle is the origin."""
-        padded = np.zeros(self._size, np.float32)
-        half_r, half_c = weights.shape[0] // 2, weights.shape[1] // 2
-        padded[: weights.shape[0], : weights.shape[1]] = weights
-        padded = np.roll(padded, (-half_r, -half_c), axis=(0, 1))
-        spectrum: NDArray[np.complex64] = np.conj(fft.rfft2(padded))
-        return spectrum
+        (height, width), (rows, columns) = weights.shape, self._size
+        lines = np.zeros((height, columns), np.float32)
+        lines[:, :width] = weights
+        along = fft.rfft(np.roll(lines, -(width // 2), axis=1))
+        framed = np.zeros((rows, along.shape[1]), np.complex64)
+        framed[: height - height // 2], framed[-(height // 2) :] = along[height // 2 :], along[: height // 2]
+        spectrum: NDArray[np.complex64] = fft.fft(framed, axis=0, overwrite_x=True)
+        return np.conj(spectrum, out=spectrum)
 
 
 def describe(breast: Breast, level: Field) -> Field:
@@ -91,8 +109,7 @@ def describe(breast: Breast, level: Field) -> Field:
     -------
     numpy.ndarray, float32, shape (rows / STRIDE, columns / STRIDE, len(PLACE_FEATURES))
     """
-    mask = breast.mask
-    plane = _Plane(mask)
+    plane = _Plane(breast.mask)
     spectrum = plane.transformed(level)
     squares = plane.transformed(level * level)
 
@@ -103,15 +120,16 @@ def describe(breast: Breast, level: Field) -> Field:
     for radius in RADII_MM:
         unrest[radius] = np.sqrt(_at_least(plane.smooth(squares, radius) - bells[radius] * bells[radius], 1e-4))
     maps += [blob / unrest[radius] for blob, radius in zip(maps[: len(RADII_MM)], RADII_MM, strict=True)]
-    maps += _convergence(breast, plane, level)
-    maps += _spicules(breast, plane, level)
+    maps += _convergence(breast, plane, spectrum)
+    maps += _spicules(breast, plane, spectrum)
     maps += [bells[1.25], bells[5.0], plane.smooth(spectrum, 20.0), unrest[2.5], unrest[10.0]]
+    height = np.linspace(0.0, 1.0, breast.mask.shape[0], dtype=np.float32)[::STRIDE, None]
     maps += [
-        np.minimum(breast.to_skin_mm, np.float32(40.0)),
-        np.clip(breast.to_muscle_mm, np.float32(-15.0), np.float32(40.0)),
-        np.broadcast_to(np.linspace(0.0, 1.0, mask.shape[0], dtype=np.float32)[:, None], mask.shape),
+        np.minimum(breast.to_skin_mm[::STRIDE, ::STRIDE], np.float32(40.0)),
+        np.clip(breast.to_muscle_mm[::STRIDE, ::STRIDE], np.float32(-15.0), np.float32(40.0)),
+        np.broadcast_to(height, maps[0].shape),
     ]
-    return np.stack([field[::STRIDE, ::STRIDE] for field in maps], axis=-1).astype(np.float32)
+    return np.stack(maps, axis=-1).astype(np.float32)
 
 
 def _at_least(field: Field, least: float) -> Field:
@@ -145,10 +163,9 @@ def _rings(inner_mm: float, outer_mm: float) -> tuple[Field, Field, Field]:
     return ring / ring.sum(), -y / distance, -x / distance
 
 
-def _convergence(breast: Breast, plane: _Plane, level: Field) -> list[Field]:
+def _convergence(breast: Breast, plane: _Plane, spectrum: NDArray[np.complex64]) -> list[Field]:
     """Mean cosine between the gradients in a ring and the direction to the ring's middle, for all radii."""
-    smooth = plane.smooth(plane.transformed(level), 1.0)
-    gy, gx = np.gradient(smooth)
+    gy, gx = np.gradient(plane.smooth_everywhere(spectrum, 1.0))
     size = np.hypot(gx, gy) + np.float32(0.015)
     valid = (breast.to_skin_mm > 2.0).astype(np.float32)
     uy, ux = gy / size * valid, gx / size * valid
@@ -160,21 +177,20 @@ def _convergence(breast: Breast, plane: _Plane, level: Field) -> list[Field]:
     evenness: list[Field] = []
     for radius in RADII_MM:
         ring, dy, dx = _rings(0.4 * radius, 1.25 * radius)
-        cover = _at_least(plane.back(seen * plane.kernel(ring)), 0.35)
-        towards = plane.back(spectra[0] * plane.kernel(ring * dy) + spectra[1] * plane.kernel(ring * dx))
+        whole = plane.kernel(ring)
+        cover = _at_least(plane.at_places(seen * whole), 0.35)
+        towards = plane.at_places(spectra[0] * plane.kernel(ring * dy) + spectra[1] * plane.kernel(ring * dx))
         maps.append(towards / cover)
         if radius in (5.0, 10.0):
             along = plane.kernel(ring * (dy * dy - dx * dx)), plane.kernel(ring * 2.0 * dy * dx)
-            radial = plane.back(twice[0] * along[0] + twice[1] * along[1])
-            evenness.append(radial / _at_least(plane.back(power * plane.kernel(ring)), 0.05))
+            radial = plane.at_places(twice[0] * along[0] + twice[1] * along[1])
+            evenness.append(radial / _at_least(plane.at_places(power * whole), 0.05))
     return maps + evenness
 
 
-def _spicules(breast: Breast, plane: _Plane, level: Field) -> list[Field]:
+def _spicules(breast: Breast, plane: _Plane, spectrum: NDArray[np.complex64]) -> list[Field]:
     """How far lines in a ring run towards the ring's middle, -1 to 1, weighted by their strength."""
-    spectrum = plane.transformed(level)
-    smooth = plane.smooth(spectrum, 0.6)
-    gy, gx = np.gradient(smooth)
+    gy, gx = np.gradient(plane.smooth_everywhere(spectrum, 0.6))
     gyy, gyx = np.gradient(gy)
     gxx = np.gradient(gx, axis=1)
     # A bright line has a strongly negative second derivative across; its double angle in tensor form:
@@ -187,8 +203,8 @@ def _spicules(breast: Breast, plane: _Plane, level: Field) -> list[Field]:
     maps: list[Field] = []
     for radius in (5.0, 10.0):
         ring, dy, dx = _rings(0.7 * radius, 1.7 * radius)
-        along = plane.back(
+        along = plane.at_places(
             spectra[0] * plane.kernel(ring * (dx * dx - dy * dy)) + spectra[1] * plane.kernel(ring * 2.0 * dy * dx)
         )
-        maps.append(along / _at_least(plane.back(spectra[2] * plane.kernel(ring)), 0.05))
+        maps.append(along / _at_least(plane.at_places(spectra[2] * plane.kernel(ring)), 0.05))
     return maps
