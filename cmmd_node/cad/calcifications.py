@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
@@ -35,8 +35,6 @@ _SCALES_MM: Final = ((0.09, 0.28), (0.17, 0.5))
 """Standard deviations of the narrow and the wide Gaussian of each difference."""
 _ROUNDNESS_MM: Final = 0.12
 """Standard deviation of the Gaussian through which the shape of a spot is looked at."""
-_BAND: Final = 32
-"""Rows that are convolved at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,17 +174,15 @@ def _bell(sigma: float) -> Field:
 
 
 def _rows_convolved(image: Field, weights: Field) -> Field:
-    """Each row replaced by the weighted sum of those around it: some rows at a time, as a product of matrices."""
+    """Each row replaced by the weighted sum of those around it: a product with a sparse matrix.
+
+    A dense one would go through BLAS, whose threads wait for each other where cores are busy.
+    """
     size, reach = image.shape[0], len(weights) // 2
-    framed = np.pad(image, ((reach, reach), (0, 0)), mode="edge")
-    band = np.zeros((_BAND, _BAND + 2 * reach), np.float32)
-    for offset, weight in enumerate(weights):
-        np.fill_diagonal(band[:, offset:], weight)
-    sums = np.empty_like(image)
-    for start in range(0, size, _BAND):
-        rows = min(_BAND, size - start)
-        around = framed[start : start + rows + 2 * reach]
-        np.matmul(band[:rows, : rows + 2 * reach], around, out=sums[start : start + rows])
+    rows = np.clip(np.arange(size)[:, None] + np.arange(-reach, reach + 1), 0, size - 1)
+    starts = np.arange(0, rows.size + 1, len(weights))
+    band = csr_array((np.tile(weights, size), rows.ravel(), starts), shape=(size, size))
+    sums: Field = band @ np.ascontiguousarray(image)
     return sums
 
 
