@@ -1,12 +1,16 @@
 """The training loop: prepared images in, weights of a second look at one kind of lesion out.
 
 Each epoch draws, of every image, a few candidates in each lesion and a few elsewhere, the more suspicious ones more
-often. Everything random follows from seed and epoch, so that a run that was interrupted goes on as if it had not been.
+often. Where only a label says that the breast holds a lesion, a few candidates form a bag that is judged as one: at
+least one of them is a lesion, and it is as malignant as they are, each weighted by how likely it is one.
+
+Everything random follows from seed and epoch, so that a run that was interrupted goes on as if it had not been.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid
 
 from cmmd_node.cad.patches import Atlas
 from cmmd_node.cad.second_look import GRIDS, SecondLook
@@ -42,6 +46,8 @@ class Recipe:
     """Candidates in a lesion, each epoch."""
     outside: int = 10
     """Candidates elsewhere in an image, each epoch."""
+    bag: int = 8
+    """Candidates of a bag."""
     hardness: float = 0.3
     """How much more often the classical detector's log odds make a candidate be drawn."""
     malignancy: float = 0.5
@@ -72,13 +78,18 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Draws:
-    """Candidates of one epoch: image, candidate, 1 in a lesion, 1 malignant (nan: unknown), subtype (-1: unknown)."""
+    """Candidates of one epoch, shape (n,) each; those of a bag follow each other."""
 
     image: npt.NDArray[np.int64]
     candidate: npt.NDArray[np.int64]
     lesion: npt.NDArray[np.float32]
+    """1 in a lesion or a bag, 0 elsewhere."""
     malignant: npt.NDArray[np.float32]
+    """1 malignant, 0 benign, nan unknown."""
     subtype: npt.NDArray[np.int64]
+    """-1 unknown."""
+    unit: npt.NDArray[np.int64]
+    """The same number for all candidates that are judged as one; ascending."""
 
 
 def fit(
@@ -105,10 +116,10 @@ def fit(
     Raises
     ------
     NodeError
-        No image has a lesion, or the checkpoint comes from another recipe.
+        No image shows a lesion of the kind, or the checkpoint comes from another recipe.
     """
-    if not any(len(image.malignant) for image in images):
-        raise NodeError(f"no image to train on has an outlined {kind}")
+    if not any(image.shows for image in images):
+        raise NodeError(f"no image to train on has an outlined {kind}, and no label tells of one")
     torch.manual_seed(recipe.seed)
     network = SecondLook(kind).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     _standardise(network, images)
@@ -174,7 +185,10 @@ class _Batch:
 
     patches: torch.Tensor
     features: torch.Tensor
+    unit: torch.Tensor
+    """Which candidates are judged as one: from 0, ascending, shape (n,)."""
     lesion: torch.Tensor
+    """This and what follows of each unit, shape (units,)."""
     malignant: torch.Tensor
     """nan: unknown."""
     subtype: torch.Tensor
@@ -193,8 +207,7 @@ class _Feed:
         torch.manual_seed(int(self._rng.integers(1 << 31)))
         self._draws = _draw(images, recipe, self._rng)
         self._first_sheets = _first_sheets(images)
-        order = self._rng.permutation(len(self._draws.image))
-        self._parts = [order[first : first + recipe.batch] for first in range(0, len(order), recipe.batch)]
+        self._parts = _batches(self._draws.unit, recipe.batch, self._rng)
         self.first_step = epoch * len(self._parts)
 
     def __iter__(self) -> Iterator[_Batch]:
@@ -207,12 +220,14 @@ class _Feed:
             patches = self._atlas.patches(
                 self._sent(sheets), self._sent(places), self._sent(_turns(len(part), self._rng))
             )
+            _, firsts, unit = np.unique(draws.unit[part], return_index=True, return_inverse=True)
             yield _Batch(
                 patches=_other_looks(patches, self._rng),
                 features=self._sent(np.stack([image.features[candidate] for image, candidate in chosen])),
-                lesion=self._sent(draws.lesion[part]),
-                malignant=self._sent(draws.malignant[part]),
-                subtype=self._sent(draws.subtype[part]),
+                unit=self._sent(unit),
+                lesion=self._sent(draws.lesion[part][firsts]),
+                malignant=self._sent(draws.malignant[part][firsts]),
+                subtype=self._sent(draws.subtype[part][firsts]),
                 done=(self._epoch + number / len(self._parts)) / self.recipe.epochs,
             )
 
@@ -227,7 +242,7 @@ def _epoch(network: SecondLook, averaged: SecondLook, optimizer: torch.optim.Opt
     for step, batch in enumerate(feed, start=1):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _pace(batch.done)
-        answer = network(batch.patches, batch.features)
+        answer = of_units(network(batch.patches, batch.features), batch.unit)
         known, told = ~batch.malignant.isnan(), batch.subtype >= 0
         lesion = binary_cross_entropy_with_logits(answer[:, 0], batch.lesion)
         malignant = binary_cross_entropy_with_logits(answer[:, 1], batch.malignant.nan_to_num(), reduction="none")
@@ -247,6 +262,28 @@ def _epoch(network: SecondLook, averaged: SecondLook, optimizer: torch.optim.Opt
     return total / max(step, 1)
 
 
+def of_units(answer: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    """What is said of candidates that are judged as one; of a candidate by itself, what is said of it.
+
+    Parameters
+    ----------
+    answer : torch.Tensor, float32, shape (n, ANSWERS)
+    unit : torch.Tensor, int64, shape (n,)
+        The number of each candidate's unit, from 0.
+
+    Returns
+    -------
+    torch.Tensor, float32, shape (units, ANSWERS)
+        Log odds that at least one is a lesion, taking them for independent; the others are means, weighted by the odds
+        that each is one, as `train.breasts` weights the marks of a breast.
+    """
+    inside = unit == torch.arange(int(unit.max()) + 1, device=unit.device)[:, None]
+    weights = answer[:, 0].masked_fill(~inside, -torch.inf).softmax(dim=1)
+    none = (logsigmoid(-answer[:, 0]) * inside).sum(dim=1)
+    some = torch.log(-torch.expm1(none.clamp(max=-1e-6)))
+    return torch.cat([(some - none)[:, None], weights @ answer[:, 1:]], dim=1)
+
+
 def _pace(done: float) -> float:
     """Share of the learning rate: up within the first tenth, then down along a cosine."""
     return done / 0.1 if done < 0.1 else 0.5 + 0.5 * math.cos(math.pi * (done - 0.1) / 0.9)
@@ -261,26 +298,48 @@ def _average(averaged: SecondLook, network: SecondLook, keep: float) -> None:
             mean.copy_(now)
 
 
+def _batches(unit: npt.NDArray[np.int64], size: int, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
+    """Numbers of candidates, whole units together in any order, about `size` of them in each batch."""
+    firsts = np.flatnonzero(np.diff(unit, prepend=-1))
+    members = np.split(np.arange(len(unit)), firsts[1:])
+    order = rng.permutation(len(members))
+    ends = np.cumsum([len(members[one]) for one in order])
+    cuts = np.searchsorted(ends, np.arange(size, ends[-1], size))
+    return [np.concatenate([members[one] for one in part]) for part in np.split(order, cuts) if len(part)]
+
+
 def _draw(images: Sequence[PreparedImage], recipe: Recipe, rng: np.random.Generator) -> _Draws:
-    chosen: list[tuple[int, int, float, float, int]] = []
+    chosen: list[tuple[int, int, float, float, int, int]] = []
+    units = itertools.count()
     for number, image in enumerate(images):
+        if image.weak:
+            luck = recipe.hardness * image.log_odds + rng.gumbel(size=len(image.log_odds))
+            label = math.nan if image.breast_malignant < 0 else float(image.breast_malignant)
+            subtype, unit = int(image.breast_subtype), next(units)
+            chosen += [(number, int(c), 1.0, label, subtype, unit) for c in np.argsort(-luck)[: recipe.bag]]
+        if not image.clean:
+            continue
         near = (image.off < 1.5).any(axis=1) | image.hits.any(axis=1)
         for lesion, malignant in enumerate(image.malignant):
             core = max(0.5, min(0.9, 3.0 / max(float(image.half_mm[lesion]), 2.0)))
             inside = np.flatnonzero(image.hits[:, lesion] & (image.off[:, lesion] <= core))
             label = math.nan if malignant < 0 else float(malignant)
             subtype = int(image.subtype[lesion])
-            chosen += [(number, int(c), 1.0, label, subtype) for c in rng.permutation(inside)[: recipe.inside]]
+            chosen += [
+                (number, int(c), 1.0, label, subtype, next(units)) for c in rng.permutation(inside)[: recipe.inside]
+            ]
         outside = np.flatnonzero(~near)
         luck = recipe.hardness * image.log_odds[outside] + rng.gumbel(size=len(outside))
-        chosen += [(number, int(c), 0.0, math.nan, -1) for c in outside[np.argsort(-luck)[: recipe.outside]]]
-    image_, candidate, lesion_, malignant_, subtype_ = zip(*chosen, strict=True)
+        hardest = outside[np.argsort(-luck)[: recipe.outside]]
+        chosen += [(number, int(c), 0.0, math.nan, -1, next(units)) for c in hardest]
+    image_, candidate, lesion_, malignant_, subtype_, unit_ = zip(*chosen, strict=True)
     return _Draws(
         image=np.array(image_, np.int64),
         candidate=np.array(candidate, np.int64),
         lesion=np.array(lesion_, np.float32),
         malignant=np.array(malignant_, np.float32),
         subtype=np.array(subtype_, np.int64),
+        unit=np.array(unit_, np.int64),
     )
 
 

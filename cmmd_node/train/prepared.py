@@ -19,9 +19,9 @@ from cmmd_node.cad.breast import Breast, find_breast
 from cmmd_node.cad.candidates import Sighted, sighted
 from cmmd_node.cad.classical import ClassicalDetector
 from cmmd_node.errors import NotAnalysed
-from cmmd_node.facts import Classification, Kind, PointCR, Subtype
+from cmmd_node.facts import BreastLabel, Classification, Kind, PointCR, Subtype
 from cmmd_node.train.images import read_picture
-from cmmd_node.train.manifest import LabelledImage, Lesion
+from cmmd_node.train.manifest import LabelledImage
 
 _MALIGNANT = {Classification.MALIGNANT: 1, Classification.BENIGN: 0}
 _SUBTYPES = tuple(Subtype)
@@ -51,6 +51,29 @@ class PreparedImage:
     """Shape (lesions,): 1 malignant, 0 benign, -1 unknown."""
     subtype: npt.NDArray[np.int8]
     """Shape (lesions,): which of `Subtype`, -1 unknown or none."""
+    outlined: npt.NDArray[np.bool_]
+    """Shape (): whether the lesions are all there are, since somebody looked for them; else none are told."""
+    holds: npt.NDArray[np.int8]
+    """Shape (): 1 when the breast holds a lesion of the kind, 0 when it does not, -1 unknown."""
+    breast_malignant: npt.NDArray[np.int8]
+    """Shape (): as `malignant`, of the breast."""
+    breast_subtype: npt.NDArray[np.int8]
+    """Shape (): as `subtype`, of the breast."""
+
+    @property
+    def weak(self) -> bool:
+        """The breast holds a lesion of the kind, and nobody outlined it."""
+        return not self.outlined and bool(self.holds == 1)
+
+    @property
+    def clean(self) -> bool:
+        """Every candidate that hits no lesion is none."""
+        return bool(self.outlined) or bool(self.holds == 0)
+
+    @property
+    def shows(self) -> bool:
+        """A lesion of the kind is there to learn from."""
+        return self.weak or len(self.malignant) > 0
 
     @property
     def log_odds(self) -> npt.NDArray[np.float32]:
@@ -90,35 +113,30 @@ def prepare(image: LabelledImage, classical: ClassicalDetector) -> dict[Kind, Pr
     Raises
     ------
     NotAnalysed
-        It cannot be read, nobody outlined lesions on it, its spacing is not known or no breast is found.
+        It cannot be read, nothing is known of lesions on it, its spacing is not known or no breast is found.
     """
-    if image.lesions is None:
-        raise NotAnalysed("nobody outlined lesions on it")
+    if image.lesions is None and image.label.kinds is None and image.label.classification is not Classification.NORMAL:
+        raise NotAnalysed("nobody outlined lesions on it, and no label says which its breast holds")
     picture = read_picture(image)
     if picture.spacing is None:
         raise NotAnalysed("its pixel spacing is not known")
     breast = find_breast(picture.pixels, position=image.view.position, spacing=picture.spacing)
     if breast is None:
         raise NotAnalysed("no breast is found in it")
-    return {
-        kind: _of_kind(
-            [lesion for lesion in image.lesions if lesion.kind is kind],
-            sighted(kind, picture.pixels, breast, classical),
-            breast,
-            image.label.subtype,
-        )
-        for kind in Kind
-    }
+    return {kind: _of_kind(image, kind, sighted(kind, picture.pixels, breast, classical), breast) for kind in Kind}
 
 
-def _of_kind(lesions: Sequence[Lesion], seen: Sighted, breast: Breast, subtype: Subtype | None) -> PreparedImage:
+def _of_kind(image: LabelledImage, kind: Kind, seen: Sighted, breast: Breast) -> PreparedImage:
+    lesions = [lesion for lesion in image.lesions or () if lesion.kind is kind]
     outlines = [_on_grid(lesion.outline_cr, breast) for lesion in lesions]
     centers = seen.centers_mm
     boxes = np.array([[o.min(axis=0), o.max(axis=0)] for o in outlines]).reshape(-1, 2, 2)  # lesions, corners, (x, y)
     half = (boxes[:, 1] - boxes[:, 0]) / 2.0
     off = np.abs(centers[:, None] - boxes.mean(axis=1)) / np.maximum(half, _LEAST_HALF_MM)
     hits = [_inside(centers, outline) for outline in outlines]
-    malignant = np.array([_malignant(lesion) for lesion in lesions], np.int8)
+    malignant = np.array([_malignant(lesion.classification) for lesion in lesions], np.int8)
+    label = image.label
+    subtype = -1 if label.subtype is None else _SUBTYPES.index(label.subtype)
     return PreparedImage(
         sheets=seen.sheets,
         sheet=seen.sheet,
@@ -128,12 +146,22 @@ def _of_kind(lesions: Sequence[Lesion], seen: Sighted, breast: Breast, subtype: 
         off=off.max(axis=2).astype(np.float32),
         half_mm=half.min(axis=1).astype(np.float32),
         malignant=malignant,
-        subtype=np.where(malignant == 1, -1 if subtype is None else _SUBTYPES.index(subtype), -1).astype(np.int8),
+        subtype=np.where(malignant == 1, subtype, -1).astype(np.int8),
+        outlined=np.array(image.lesions is not None),
+        holds=np.array(_holds(label, kind), np.int8),
+        breast_malignant=np.array(_malignant(label.classification), np.int8),
+        breast_subtype=np.array(subtype, np.int8),
     )
 
 
-def _malignant(lesion: Lesion) -> int:
-    return -1 if lesion.classification is None else _MALIGNANT.get(lesion.classification, -1)
+def _malignant(classification: Classification | None) -> int:
+    return -1 if classification is None else _MALIGNANT.get(classification, -1)
+
+
+def _holds(label: BreastLabel, kind: Kind) -> int:
+    if label.kinds is not None:
+        return int(kind in label.kinds)
+    return 0 if label.classification is Classification.NORMAL else -1
 
 
 def _on_grid(outline_cr: tuple[PointCR, ...], breast: Breast) -> npt.NDArray[np.float64]:
@@ -155,8 +183,10 @@ def _inside(points: npt.NDArray[np.float64], outline: npt.NDArray[np.float64]) -
 
 def _digest(image: LabelledImage, classical: ClassicalDetector) -> str:
     digest = hashlib.sha256(image.path.read_bytes())
-    known = image.spacing, image.view, image.lesions, image.label.subtype, classical.model.digest, _candidate_code()
-    digest.update(repr(known).encode())
+    label = image.label
+    kinds = None if label.kinds is None else sorted(label.kinds)
+    known = image.spacing, image.view, image.lesions, label.classification, kinds, label.subtype
+    digest.update(repr((known, classical.model.digest, _candidate_code())).encode())
     return digest.hexdigest()
 
 

@@ -75,7 +75,8 @@ def train_bundle(
     Parameters
     ----------
     manifest : Path
-        The collection, as `manifest` describes it. Only images on which somebody outlined lesions are used.
+        The collection, as `manifest` describes it. Used are images on which somebody outlined lesions, and those of
+        breasts whose label says which kinds of lesions they hold.
     out : Path
         The bundle; must not exist.
     work : Path
@@ -90,7 +91,7 @@ def train_bundle(
     Raises
     ------
     NodeError
-        The manifest cannot be read, one of the parts holds no mass, or one fold is to be held out and left out.
+        The manifest cannot be read, one of the parts shows no mass, or one fold is to be held out and left out.
     """
     if out.exists():
         raise NodeError(f"{out} is there already")
@@ -104,8 +105,8 @@ def train_bundle(
     parts = ([i for i in used if not _validates(i, held_out)], [i for i in used if _validates(i, held_out)])
     work.mkdir(parents=True, exist_ok=True)
     training, validation = (_prepared(part, work / "prepared", tell) for part in parts)
-    if not any(len(image[Kind.MASS].malignant) for image in validation):
-        raise NodeError(f"{manifest}: no image that validates has an outlined mass")
+    if not any(image[Kind.MASS].shows for image in validation):
+        raise NodeError(f"{manifest}: no image that validates has an outlined mass, and no label tells of one")
     taught = [
         _teach(
             kind,
@@ -117,7 +118,7 @@ def train_bundle(
             tell=tell,
         )
         for kind in Kind
-        if all(any(len(image[kind].malignant) for image in part) for part in (training, validation))
+        if all(any(image[kind].shows for image in part) for part in (training, validation))
     ]
     made = _Made(
         about=about,
@@ -176,13 +177,14 @@ def _teach(
     metrics = {
         **measure(validation, answers(kind, validation, network)),
         "lesions": sum(len(image.malignant) for image in validation),
+        "images_with_a_lesion_nobody_outlined": sum(image.weak for image in validation),
         "classical": _froc(validation, [image.log_odds for image in validation]),
     }
     return _Taught(kind=kind, network=network, calibrated=calibrated, metrics=metrics)
 
 
 def measure(images: Sequence[PreparedImage], said: Sequence[torch.Tensor]) -> dict[str, Any]:
-    """FROC of the lesions, and the AUC of malignant against benign ones that have a mark in them."""
+    """FROC of the outlined lesions, and the AUC of malignant against benign ones that have a mark in them."""
     figures = _froc(images, [answer[:, 0].numpy() for answer in said])
     log_odds, malignant = _of_lesions(images, said)
     if 0 < malignant.sum() < len(malignant):
@@ -192,18 +194,26 @@ def measure(images: Sequence[PreparedImage], said: Sequence[torch.Tensor]) -> di
 
 
 def _froc(images: Sequence[PreparedImage], log_odds: Sequence[npt.NDArray[np.float32]]) -> dict[str, Any]:
-    found = sensitivities(images, log_odds)
+    outlined = [number for number, image in enumerate(images) if image.outlined]
+    if not any(len(images[number].malignant) for number in outlined):
+        return {}
+    found = sensitivities([images[number] for number in outlined], [log_odds[number] for number in outlined])
     return {f"sensitivity_at_{rate:g}": round(value, 4) for rate, value in zip(RATES, found, strict=True)}
 
 
 def _of_lesions(
     images: Sequence[PreparedImage], said: Sequence[torch.Tensor]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-    """Log odds of malignancy at the most suspicious mark in each lesion with a known result, and that result."""
+    """Log odds of malignancy at the most suspicious mark in each lesion with a known result, and that result.
+
+    Of a lesion that nobody outlined: at the most suspicious mark of all.
+    """
     log_odds, malignant = [], []
     for image, answer in zip(images, said, strict=True):
-        for lesion, label in enumerate(image.malignant):
-            inside = np.flatnonzero(image.hits[:, lesion])
+        everywhere = np.ones((len(answer), 1), np.bool_)
+        lesions, labels = (everywhere, [image.breast_malignant]) if image.weak else (image.hits, image.malignant)
+        for lesion, label in zip(lesions.T, labels, strict=True):
+            inside = np.flatnonzero(lesion)
             if label >= 0 and len(inside):
                 log_odds.append(float(answer[inside[answer[inside, 0].argmax()], 1]))
                 malignant.append(label)
@@ -245,9 +255,7 @@ def _calibrate(kind: Kind, network: SecondLook, validation: Sequence[PreparedIma
         Whether there were lesions enough for a probability.
     """
     said = answers(kind, validation, network)
-    false = [
-        answer[torch.from_numpy(~image.hits.any(axis=1)), 0] for image, answer in zip(validation, said, strict=True)
-    ]
+    false = [_false(image, answer[:, 0]) for image, answer in zip(validation, said, strict=True)]
     ranked = torch.cat(false).sort(descending=True).values
     if len(ranked):
         network.answer.bias[0] -= ranked[min(round(_USUAL_FALSE_MARKS * len(validation)), len(ranked) - 1)]
@@ -258,6 +266,13 @@ def _calibrate(kind: Kind, network: SecondLook, validation: Sequence[PreparedIma
     network.answer.weight[1] *= slope
     network.answer.bias[1] = network.answer.bias[1] * slope + offset
     return True
+
+
+def _false(image: PreparedImage, log_odds: torch.Tensor) -> torch.Tensor:
+    """Of the candidates that are no lesion; the most suspicious one is taken for that which nobody outlined."""
+    if image.weak:
+        return log_odds.sort().values[:-1]
+    return log_odds[torch.from_numpy(~image.hits.any(axis=1))]
 
 
 @torch.no_grad()
@@ -381,5 +396,5 @@ without symptoms, and of lesions that the classical detector does not even take 
 
 def _measured(one: _Taught) -> str:
     figures = "\n".join(f"- {name}: {value}" for name, value in one.metrics.items() if not isinstance(value, dict))
-    classical = ", ".join(f"{name} {value}" for name, value in one.metrics["classical"].items())
+    classical = ", ".join(f"{name} {value}" for name, value in one.metrics["classical"].items()) or "nothing outlined"
     return f"\n{_PLURAL[one.kind]}:\n\n{figures}\n- classical detector on the same images: {classical}\n"

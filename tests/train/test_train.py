@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cmmd_node.cad import open_detector
 from cmmd_node.cad.bundle import read_bundle
 from cmmd_node.errors import NodeError
-from cmmd_node.facts import Classification, Kind, Laterality, View, ViewPosition
-from cmmd_node.train.fit import Recipe
-from cmmd_node.train.manifest import LabelledImage, Lesion, write_manifest
+from cmmd_node.facts import BreastLabel, Classification, Kind, Laterality, View, ViewPosition
+from cmmd_node.train.fit import Recipe, of_units
+from cmmd_node.train.manifest import LabelledImage, Lesion, read_manifest, write_manifest
 from cmmd_node.train.train import About, train_bundle
 from tests.cad.bundles import SPACING, golden_view, small_breast
 
@@ -67,7 +69,8 @@ def test_training_ends_in_a_bundle_that_finds_the_same_after_an_interruption(tmp
     manifest, told = collection(tmp_path), []
     first = train(tmp_path, manifest, "first", told)
     assert epochs_in(told) == [1, 2]
-    assert f"{tmp_path / '2.png'} is not used: nobody outlined lesions on it" in told
+    reason = "nobody outlined lesions on it, and no label says which its breast holds"
+    assert f"{tmp_path / '2.png'} is not used: {reason}" in told
 
     bundle = read_bundle(first)
     assert bundle.metadata.data_source == "Nobody et al. 2026, CC0"
@@ -95,6 +98,40 @@ def test_training_ends_in_a_bundle_that_finds_the_same_after_an_interruption(tmp
     assert epochs_in(told) == [2]
     digests = {hashlib.sha256((one / "model.safetensors").read_bytes()).hexdigest() for one in (first, second)}
     assert len(digests) == 1
+
+
+def test_labels_of_breasts_are_enough_to_train(tmp_path: Path) -> None:
+    """As CMMD has them: which kinds of lesions, and what biopsy says; one breast is outlined besides."""
+    manifest, told = collection(tmp_path), []
+    images = [
+        replace(
+            image,
+            lesions=image.lesions if number == 1 else None,
+            label=BreastLabel(
+                classification=Classification.MALIGNANT if number % 2 else Classification.BENIGN,
+                kinds=frozenset({Kind.CALCIFICATION_CLUSTER} if number == 2 else {Kind.MASS}),
+            ),
+        )
+        for number, image in enumerate(read_manifest(manifest).images)
+    ]
+    write_manifest(manifest, images)
+    bundle = read_bundle(train(tmp_path, manifest, "weak", told))
+    assert epochs_in(told) == [1, 2]
+    assert not [line for line in map(str, told) if "not used" in line]
+    metrics = bundle.metadata.eval_metrics["validation"]["mass"]
+    assert (metrics["lesions"], metrics["images_with_a_lesion_nobody_outlined"]) == (0, 1)
+    assert metrics["classical"] == {}  # no outline to hit
+    assert bundle.metadata.kinds == (Kind.MASS,)  # no breast that validates has a cluster
+
+
+def test_a_bag_is_a_lesion_when_one_of_it_is_and_says_what_the_likeliest_says() -> None:
+    said = torch.tensor([[2.0, 1.0, 0.0], [0.5, -1.0, 2.0], [3.0, 4.0, 0.0], [-1.0, -4.0, 1.0]])
+    alone, bag = of_units(said, torch.tensor([0, 1, 2, 2]))[[0, 1]], of_units(said, torch.tensor([0, 1, 2, 2]))[2]
+    assert torch.allclose(alone, said[:2], atol=1e-5)
+    none = torch.sigmoid(torch.tensor([-3.0, 1.0])).prod()
+    assert torch.sigmoid(bag[0]) == pytest.approx(1.0 - none.item(), abs=1e-6)
+    weights = torch.tensor([3.0, -1.0]).softmax(0)
+    assert torch.allclose(bag[1:], weights @ said[2:, 1:])
 
 
 def test_refusals(tmp_path: Path) -> None:

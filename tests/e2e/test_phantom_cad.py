@@ -1,0 +1,91 @@
+"""From drawing phantoms to a report of what a trained bundle finds on patients that it never saw: a reduced recipe.
+
+The full recipe stands in README with its figures; here there are fewer patients and epochs, so the bars are lower.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cmmd_node.cad.bundle import read_bundle
+from cmmd_node.facts import Kind
+from cmmd_node.train.manifest import read_manifest, write_manifest
+
+PATIENTS = 240
+UNSEEN = 0
+"""The fold that neither trains nor validates."""
+
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(3600)]
+
+
+def run(*words: object) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "cmmd_node.cli", *map(str, words)], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms") / "collection"
+    run("phantoms", "--out", folder, "--patients", PATIENTS, "--seed", 6)
+    return folder
+
+
+def trained(folder: Path, manifest: Path, *words: object) -> Path:
+    """A bundle; the licence of its weights is that of nobody's patients."""
+    (folder / "LICENSE").write_text("Made of phantoms; CC0.\n")
+    bundle = folder / "bundle"
+    run("train", manifest, "--out", bundle, "--work", folder / "work", "--licence", folder / "LICENSE", *words)
+    return bundle
+
+
+def auc(told: dict[str, Any], model: int = 0) -> float:
+    return float(told["models"][model]["auc"]["value"])
+
+
+def test_phantoms_are_as_hard_as_they_should_be(phantoms: Path) -> None:
+    command = [sys.executable, "-m", "tests.bench.phantom_bars", str(phantoms / "manifest.csv"), "--images", "200"]
+    told = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    assert told.returncode == 0, told.stdout
+
+
+def test_outlined_phantoms_teach_a_bundle_to_find_and_to_judge(phantoms: Path, tmp_path: Path) -> None:
+    manifest = phantoms / "manifest.csv"
+    bundle = trained(tmp_path, manifest, "--held-out", 3, "--left-out", UNSEEN, "--epochs", 16)
+    run("evaluate", manifest, "--bundle", bundle, "--fold", UNSEEN, "--draws", 200, "--out", tmp_path / "report")
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert metrics["data"]["patients"] == PATIENTS // 5
+    kinds = {one["kind"]: one["models"] for one in metrics["detection"]["kinds"]}
+    found = {kind: [row["over_images_with_lesions"]["0.5"]["value"] for row in kinds[kind]] for kind in Kind}
+    (whole,) = [part for part in metrics["malignancy"]["parts"] if part["name"] == "all"]
+    (luminal,) = [one for one in metrics["subtypes"]["questions"] if one["name"] == "luminal"]
+    print(f"\n{found=} malignancy {auc(whole)} luminal {luminal['auc']}")
+    assert found[Kind.MASS][0] >= 0.7
+    assert found[Kind.CALCIFICATION_CLUSTER][0] >= 0.75
+    assert auc(whole) >= 0.8
+    assert luminal["auc"]["value"] >= 0.6
+
+
+def test_a_download_with_labels_only_is_enough(phantoms: Path, tmp_path: Path) -> None:
+    """As for CMMD itself: DICOM files and the label sheet, nothing outlined."""
+    labels = tmp_path / "labels.csv"
+    run("cmmd", "manifest", phantoms, "--out", labels)
+    folds = {image.path.resolve(): image.fold for image in read_manifest(phantoms / "manifest.csv").images}
+    images = [image for image in read_manifest(labels).images if folds[image.path.resolve()] != UNSEEN]
+    assert all(image.lesions is None for image in images)
+    write_manifest(labels, images)
+    bundle = trained(tmp_path, labels, "--epochs", 16)
+    assert read_bundle(bundle).metadata.kinds == tuple(Kind)
+    manifest = phantoms / "manifest.csv"
+    run("evaluate", manifest, "--bundle", bundle, "--fold", UNSEEN, "--draws", 200, "--out", tmp_path / "report")
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    (whole,) = [part for part in metrics["malignancy"]["parts"] if part["name"] == "all"]
+    (mass,) = [one for one in metrics["detection"]["kinds"] if one["kind"] == Kind.MASS]
+    print(f"\nlabels only: malignancy {auc(whole)}, masses {mass['models'][0]['over_images_with_lesions']}")
+    assert auc(whole) >= 0.65
