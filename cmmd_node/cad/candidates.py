@@ -28,6 +28,8 @@ class Sighted:
     """(column, row) on the coarse grid of the breast, shape (n, 2)."""
     features: Field
     """As the network of the kind reads them, shape (n, features)."""
+    log_odds: Field
+    """What the detector without a network says of them, shape (n,)."""
     sheets: Levels
     """The whole breast once, or a cut-out for each candidate, shape (sheets, rows, columns)."""
     places_mm: NDArray[np.float64]
@@ -49,11 +51,10 @@ def sighted(kind: Kind, pixels: Field, breast: Breast, classical: ClassicalDetec
 
 def _masses(breast: Breast, classical: ClassicalDetector) -> Sighted:
     found = classical.candidates(breast, most=MOST_MASSES, apart_mm=APART_MM)
-    known = found.features[:, : len(MASS_FEATURES) - 1]
-    features: Field = np.concatenate([known, classical.log_odds(found)[:, None]], axis=1)
     return Sighted(
         centers_mm=found.centers_mm,
-        features=features.astype(np.float32),
+        features=found.features[:, : len(MASS_FEATURES)],
+        log_odds=classical.log_odds(found),
         sheets=tissue_levels(breast)[None],
         places_mm=found.centers_mm,
         found=found,
@@ -66,6 +67,7 @@ def _clusters(pixels: Field, breast: Breast) -> Sighted:
     return Sighted(
         centers_mm=found.centers_mm,
         features=found.features,
+        log_odds=found.features[:, -1],
         sheets=found.cut_outs,
         places_mm=np.full((len(found.members_mm), 2), middle),
         found=found,

@@ -85,7 +85,8 @@ def judged(candidates: Sighted, kind: Kind, network: SecondLook) -> torch.Tensor
     atlas = Atlas(candidates.sheets, GRIDS[kind])
     places = torch.from_numpy(candidates.places_mm).float()
     patches = atlas.patches(torch.from_numpy(candidates.sheet), places)
-    answer: torch.Tensor = network(patches, torch.from_numpy(candidates.features).float()).double()
+    one_image = torch.zeros(len(places), dtype=torch.int64)
+    answer: torch.Tensor = network(patches, torch.from_numpy(candidates.features).float(), one_image).double()
     if not bool(torch.isfinite(answer).all()):
         raise ModelFault("the output holds NaN or infinity")
     return answer

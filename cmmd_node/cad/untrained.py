@@ -30,8 +30,6 @@ class UntrainedDetector:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
             networks = {kind: SecondLook(kind) for kind in Kind}
-        for network in networks.values():
-            torch.nn.init.zeros_(network.trust)  # or it would begin as the classical detector, another baseline
         digest = hashlib.sha256(f"{ARCHITECTURE} {_SEED} {ClassicalDetector().model.digest}".encode())
         self.model = Model(name="second-look-untrained", version="1", digest=digest.hexdigest())
         self._find = NativeFinder(networks)

@@ -1,8 +1,9 @@
 """The training loop: prepared images in, weights of a second look at one kind of lesion out.
 
-Each epoch draws, of every image, a few candidates in each lesion and a few elsewhere, the more suspicious ones more
-often. Where only a label says that the breast holds a lesion, a few candidates form a bag that is judged as one: at
-least one of them is a lesion, and it is as malignant as they are, each weighted by how likely it is one.
+Each step sees all candidates of some images. A lesion weighs as much as a candidate elsewhere, however many candidates
+are in it; drawing hard ones more often instead would teach that hard ones are less likely than they are. Where only a
+label says that the breast holds a lesion, a few of them form a bag that is judged as one: at least one is a lesion, and
+it is as malignant as they are, each weighted by how likely it is one.
 
 Everything random follows from seed and epoch, so that a run that was interrupted goes on as if it had not been.
 """
@@ -10,7 +11,6 @@ Everything random follows from seed and epoch, so that a run that was interrupte
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +29,8 @@ from cmmd_node.errors import NodeError
 from cmmd_node.facts import Kind
 from cmmd_node.train.prepared import PreparedImage
 
+_NEAR = 1.2
+"""What is outside a lesion, but not this far off its middle, is called neither."""
 RATES = (0.5, 1.0, 2.0, 4.0)
 """False marks per image at which sensitivity is told."""
 
@@ -38,22 +40,19 @@ class Recipe:
     """What decides the weights, besides the images."""
 
     seed: int = 0
-    epochs: int = 20
-    batch: int = 96
-    learning_rate: float = 2e-3
-    weight_decay: float = 2e-2
-    inside: int = 3
-    """Candidates in a lesion, each epoch."""
-    outside: int = 10
-    """Candidates elsewhere in an image, each epoch."""
+    epochs: int = 30
+    batch: int = 10
+    """Images."""
+    learning_rate: float = 3e-3
+    weight_decay: float = 3e-2
+    malignancy: float = 0.03
+    """Weight of the second question, whether a lesion is malignant."""
+    subtype: float = 0.02
+    """Weight of the third, of which subtype it is."""
     bag: int = 8
     """Candidates of a bag."""
     hardness: float = 0.3
-    """How much more often the classical detector's log odds make a candidate be drawn."""
-    malignancy: float = 0.5
-    """Weight of the second question, whether a lesion is malignant."""
-    subtype: float = 0.3
-    """Weight of the third, of which subtype it is."""
+    """How much more often the classical detector's log odds put a candidate into a bag."""
     average: float = 0.998
     """Of the weights of one step in the average that is kept."""
 
@@ -77,19 +76,21 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Draws:
-    """Candidates of one epoch, shape (n,) each; those of a bag follow each other."""
+class _Wanted:
+    """What should be answered about an image, and how much that matters; of units, shape (units,) each.
 
-    image: npt.NDArray[np.int64]
-    candidate: npt.NDArray[np.int64]
+    A unit is what is judged as one: a candidate by itself, or a bag of several.
+    """
+
+    unit: npt.NDArray[np.int64]
+    """Of each candidate: the number of its unit, from 0, shape (candidates,)."""
     lesion: npt.NDArray[np.float32]
     """1 in a lesion or a bag, 0 elsewhere."""
+    weight: npt.NDArray[np.float32]
     malignant: npt.NDArray[np.float32]
     """1 malignant, 0 benign, nan unknown."""
     subtype: npt.NDArray[np.int64]
     """-1 unknown."""
-    unit: npt.NDArray[np.int64]
-    """The same number for all candidates that are judged as one; ascending."""
 
 
 def fit(
@@ -181,18 +182,18 @@ def _standardise(network: SecondLook, images: Sequence[PreparedImage]) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """Some candidates of one epoch, on the device."""
+    """All candidates of some images, on the device."""
 
     patches: torch.Tensor
     features: torch.Tensor
+    image: torch.Tensor
+    """Which of the images each is in."""
     unit: torch.Tensor
-    """Which candidates are judged as one: from 0, ascending, shape (n,)."""
+    """Which candidates are judged as one; this and what follows as `_Wanted` has it."""
     lesion: torch.Tensor
-    """This and what follows of each unit, shape (units,)."""
+    weight: torch.Tensor
     malignant: torch.Tensor
-    """nan: unknown."""
     subtype: torch.Tensor
-    """-1: unknown."""
     done: float
     """Share of the whole training that is behind it."""
 
@@ -205,29 +206,33 @@ class _Feed:
         self._images, self._atlas, self._epoch, self._device = images, atlas, epoch, device
         self._rng = np.random.default_rng((recipe.seed, epoch))
         torch.manual_seed(int(self._rng.integers(1 << 31)))
-        self._draws = _draw(images, recipe, self._rng)
         self._first_sheets = _first_sheets(images)
-        self._parts = _batches(self._draws.unit, recipe.batch, self._rng)
+        useful = [n for n, image in enumerate(images) if len(image.features) and (image.clean or image.weak)]
+        order = self._rng.permutation(useful)
+        self._parts = [order[first : first + recipe.batch] for first in range(0, len(order), recipe.batch)]
         self.first_step = epoch * len(self._parts)
 
     def __iter__(self) -> Iterator[_Batch]:
         for number, part in enumerate(self._parts):
-            draws = self._draws
-            chosen = [(self._images[i], c) for i, c in zip(draws.image[part], draws.candidate[part], strict=True)]
-            places = np.stack([image.places_mm[candidate] for image, candidate in chosen])
+            images = [self._images[one] for one in part]
+            wanted = [_wanted(image, self.recipe, self._rng) for image in images]
+            first_units = np.cumsum([0, *(len(one.lesion) for one in wanted)])[:-1]
+            image = np.repeat(np.arange(len(part)), [len(one.features) for one in images])
+            places = np.concatenate([one.places_mm for one in images])
             places += self._rng.normal(0.0, 1.0, places.shape).astype(np.float32)
-            sheets = self._first_sheets[draws.image[part]] + np.array([image.sheet[c] for image, c in chosen])
+            sheets = np.concatenate([one.sheet + self._first_sheets[n] for n, one in zip(part, images, strict=True)])
             patches = self._atlas.patches(
-                self._sent(sheets), self._sent(places), self._sent(_turns(len(part), self._rng))
+                self._sent(sheets), self._sent(places), self._sent(_turns(len(places), self._rng))
             )
-            _, firsts, unit = np.unique(draws.unit[part], return_index=True, return_inverse=True)
             yield _Batch(
-                patches=_other_looks(patches, self._rng),
-                features=self._sent(np.stack([image.features[candidate] for image, candidate in chosen])),
-                unit=self._sent(unit),
-                lesion=self._sent(draws.lesion[part][firsts]),
-                malignant=self._sent(draws.malignant[part][firsts]),
-                subtype=self._sent(draws.subtype[part][firsts]),
+                patches=_other_looks(patches, image, self._rng),
+                features=self._sent(np.concatenate([one.features for one in images])),
+                image=self._sent(image),
+                unit=self._sent(np.concatenate([one.unit + n for n, one in zip(first_units, wanted, strict=True)])),
+                lesion=self._sent(np.concatenate([one.lesion for one in wanted])),
+                weight=self._sent(np.concatenate([one.weight for one in wanted])),
+                malignant=self._sent(np.concatenate([one.malignant for one in wanted])),
+                subtype=self._sent(np.concatenate([one.subtype for one in wanted])),
                 done=(self._epoch + number / len(self._parts)) / self.recipe.epochs,
             )
 
@@ -242,15 +247,14 @@ def _epoch(network: SecondLook, averaged: SecondLook, optimizer: torch.optim.Opt
     for step, batch in enumerate(feed, start=1):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _pace(batch.done)
-        answer = of_units(network(batch.patches, batch.features), batch.unit)
-        known, told = ~batch.malignant.isnan(), batch.subtype >= 0
-        lesion = binary_cross_entropy_with_logits(answer[:, 0], batch.lesion)
+        answer = of_units(network(batch.patches, batch.features, batch.image), batch.unit)
+        lesion = binary_cross_entropy_with_logits(answer[:, 0], batch.lesion, reduction="none")
         malignant = binary_cross_entropy_with_logits(answer[:, 1], batch.malignant.nan_to_num(), reduction="none")
         subtype = cross_entropy(answer[:, 2:], batch.subtype.clamp(min=0), reduction="none")
         loss = (
-            lesion
-            + recipe.malignancy * (malignant * known).sum() / known.sum().clamp(min=1)
-            + recipe.subtype * (subtype * told).sum() / told.sum().clamp(min=1)
+            _mean(lesion, batch.weight)
+            + recipe.malignancy * _mean(malignant, batch.weight * ~batch.malignant.isnan())
+            + recipe.subtype * _mean(subtype, batch.weight * (batch.subtype >= 0))
         )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -284,6 +288,11 @@ def of_units(answer: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
     return torch.cat([(some - none)[:, None], weights @ answer[:, 1:]], dim=1)
 
 
+def _mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """0 where nothing weighs anything."""
+    return (values * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
 def _pace(done: float) -> float:
     """Share of the learning rate: up within the first tenth, then down along a cosine."""
     return done / 0.1 if done < 0.1 else 0.5 + 0.5 * math.cos(math.pi * (done - 0.1) / 0.9)
@@ -298,48 +307,38 @@ def _average(averaged: SecondLook, network: SecondLook, keep: float) -> None:
             mean.copy_(now)
 
 
-def _batches(unit: npt.NDArray[np.int64], size: int, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
-    """Numbers of candidates, whole units together in any order, about `size` of them in each batch."""
-    firsts = np.flatnonzero(np.diff(unit, prepend=-1))
-    members = np.split(np.arange(len(unit)), firsts[1:])
-    order = rng.permutation(len(members))
-    ends = np.cumsum([len(members[one]) for one in order])
-    cuts = np.searchsorted(ends, np.arange(size, ends[-1], size))
-    return [np.concatenate([members[one] for one in part]) for part in np.split(order, cuts) if len(part)]
+def _wanted(image: PreparedImage, recipe: Recipe, rng: np.random.Generator) -> _Wanted:
+    return _bagged(image, recipe, rng) if image.weak else _outlined(image)
 
 
-def _draw(images: Sequence[PreparedImage], recipe: Recipe, rng: np.random.Generator) -> _Draws:
-    chosen: list[tuple[int, int, float, float, int, int]] = []
-    units = itertools.count()
-    for number, image in enumerate(images):
-        if image.weak:
-            luck = recipe.hardness * image.log_odds + rng.gumbel(size=len(image.log_odds))
-            label = math.nan if image.breast_malignant < 0 else float(image.breast_malignant)
-            subtype, unit = int(image.breast_subtype), next(units)
-            chosen += [(number, int(c), 1.0, label, subtype, unit) for c in np.argsort(-luck)[: recipe.bag]]
-        if not image.clean:
-            continue
-        near = (image.off < 1.5).any(axis=1) | image.hits.any(axis=1)
-        for lesion, malignant in enumerate(image.malignant):
-            core = max(0.5, min(0.9, 3.0 / max(float(image.half_mm[lesion]), 2.0)))
-            inside = np.flatnonzero(image.hits[:, lesion] & (image.off[:, lesion] <= core))
-            label = math.nan if malignant < 0 else float(malignant)
-            subtype = int(image.subtype[lesion])
-            chosen += [
-                (number, int(c), 1.0, label, subtype, next(units)) for c in rng.permutation(inside)[: recipe.inside]
-            ]
-        outside = np.flatnonzero(~near)
-        luck = recipe.hardness * image.log_odds[outside] + rng.gumbel(size=len(outside))
-        hardest = outside[np.argsort(-luck)[: recipe.outside]]
-        chosen += [(number, int(c), 0.0, math.nan, -1, next(units)) for c in hardest]
-    image_, candidate, lesion_, malignant_, subtype_, unit_ = zip(*chosen, strict=True)
-    return _Draws(
-        image=np.array(image_, np.int64),
-        candidate=np.array(candidate, np.int64),
-        lesion=np.array(lesion_, np.float32),
-        malignant=np.array(malignant_, np.float32),
-        subtype=np.array(subtype_, np.int64),
-        unit=np.array(unit_, np.int64),
+def _outlined(image: PreparedImage) -> _Wanted:
+    """Each candidate by itself."""
+    hit: npt.NDArray[np.bool_] = np.asarray(image.hits.any(axis=1))
+    shares = image.hits / np.maximum(image.hits.sum(axis=0), 1)
+    which = np.append(image.hits, ~hit[:, None], axis=1).argmax(axis=1)  # the last where it is in none
+    malignant, subtype = np.append(image.malignant, -1)[which], np.append(image.subtype, -1)[which]
+    return _Wanted(
+        unit=np.arange(len(hit)),
+        lesion=hit.astype(np.float32),
+        weight=np.where(hit, shares.max(axis=1, initial=0.0), (image.off > _NEAR).all(axis=1)).astype(np.float32),
+        malignant=np.where(malignant < 0, np.nan, malignant).astype(np.float32),
+        subtype=subtype.astype(np.int64),
+    )
+
+
+def _bagged(image: PreparedImage, recipe: Recipe, rng: np.random.Generator) -> _Wanted:
+    """A bag, and a unit without weight that holds the others."""
+    luck = recipe.hardness * image.log_odds + rng.gumbel(size=len(image.log_odds))
+    unit = np.ones(len(luck), np.int64)
+    unit[np.argsort(-luck)[: recipe.bag]] = 0
+    units = np.unique(unit)  # a bag may hold all there are
+    malignant = np.nan if image.breast_malignant < 0 else float(image.breast_malignant)
+    return _Wanted(
+        unit=unit,
+        lesion=np.ones(len(units), np.float32),
+        weight=(units == 0).astype(np.float32),
+        malignant=np.full(len(units), malignant, np.float32),
+        subtype=np.full(len(units), image.breast_subtype, np.int64),
     )
 
 
@@ -353,12 +352,16 @@ def _turns(count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     return turned
 
 
-def _other_looks(patches: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Brighter or darker, with more or less contrast and noise."""
-    shape = (len(patches), 1, 1, 1)
-    contrast = torch.from_numpy(np.exp(rng.normal(0.0, 0.15, shape)).astype(np.float32)).to(patches.device)
-    shift = torch.from_numpy(rng.normal(0.0, 0.06, shape).astype(np.float32)).to(patches.device)
-    noise = torch.from_numpy(np.abs(rng.normal(0.0, 0.02, shape)).astype(np.float32)).to(patches.device)
+def _other_looks(patches: torch.Tensor, image: npt.NDArray[np.int64], rng: np.random.Generator) -> torch.Tensor:
+    """Brighter or darker, with more or less contrast and noise, all of an image alike."""
+
+    def drawn(spread: float) -> npt.NDArray[np.float32]:
+        of_image = rng.normal(0.0, spread, int(image.max()) + 1)
+        return of_image[image, None, None, None].astype(np.float32)
+
+    contrast = torch.from_numpy(np.exp(drawn(0.15))).to(patches.device)
+    shift = torch.from_numpy(drawn(0.06)).to(patches.device)
+    noise = torch.from_numpy(np.abs(drawn(0.02))).to(patches.device)
     return (patches * contrast + shift + noise * torch.randn_like(patches)).clamp(-1.0, 1.0)
 
 
@@ -373,7 +376,9 @@ def answers(
         patches = atlas.patches(
             torch.from_numpy(image.sheet + first).to(device), torch.from_numpy(image.places_mm).to(device)
         )
-        said.append(network(patches, torch.from_numpy(image.features).to(device)).cpu())
+        features = torch.from_numpy(image.features).to(device)
+        one_image = torch.zeros(len(features), dtype=torch.int64, device=device)
+        said.append(network(patches, features, one_image).cpu())
     return said
 
 

@@ -41,6 +41,8 @@ class PreparedImage:
     """Where it is there, shape (candidates, 2)."""
     features: npt.NDArray[np.float32]
     """Shape (candidates, features), as the network reads them."""
+    log_odds: npt.NDArray[np.float32]
+    """Shape (candidates,): what the classical detector says of them."""
     hits: npt.NDArray[np.bool_]
     """Shape (candidates, lesions): the centre of the candidate lies in the outline of the lesion."""
     off: npt.NDArray[np.float32]
@@ -74,11 +76,6 @@ class PreparedImage:
     def shows(self) -> bool:
         """A lesion of the kind is there to learn from."""
         return self.weak or len(self.malignant) > 0
-
-    @property
-    def log_odds(self) -> npt.NDArray[np.float32]:
-        """Shape (candidates,): what the classical detector says of them."""
-        return self.features[:, -1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +139,7 @@ def _of_kind(image: LabelledImage, kind: Kind, seen: Sighted, breast: Breast) ->
         sheet=seen.sheet,
         places_mm=seen.places_mm.astype(np.float32),
         features=seen.features.astype(np.float32),
+        log_odds=seen.log_odds.astype(np.float32),
         hits=np.stack(hits, axis=1) if hits else np.zeros((len(centers), 0), np.bool_),
         off=off.max(axis=2).astype(np.float32),
         half_mm=half.min(axis=1).astype(np.float32),

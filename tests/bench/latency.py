@@ -87,7 +87,8 @@ def run_once(folder: Path, watch: Stopwatch, detector: Detector, networks: Netwo
         watch(
             f"network, {kind}",
             lambda network=network, inputs=inputs, features=features: [
-                network(patches, known) for patches, known in zip(inputs, features, strict=True)
+                network(patches, known, torch.zeros(len(known), dtype=torch.int64))
+                for patches, known in zip(inputs, features, strict=True)
             ],
         )
         watch(

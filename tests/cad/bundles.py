@@ -76,7 +76,7 @@ def filled(folder: Path, **told: Any) -> Path:
 
 
 def native(folder: Path, **changes: Any) -> Path:
-    filled(folder, **{"kind": "native", "architecture": "second-look/2", "pytorch_version": [TORCH], **changes})
+    filled(folder, **{"kind": "native", "architecture": "second-look/3", "pytorch_version": [TORCH], **changes})
     torch.manual_seed(1)
     weights = SecondLook(Kind.MASS).state_dict()
     save_file({f"mass.{name}": value.contiguous() for name, value in weights.items()}, folder / "model.safetensors")

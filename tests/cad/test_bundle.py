@@ -134,7 +134,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "foreign key": (lambda f: rewrite(f, command=["rm"]), "command is for bundles of kind command"),
     "kinds": (
         lambda f: rewrite(f, kinds=["mass", "calcification-cluster"]),
-        "calcification-cluster.answer.bias is missing",
+        "calcification-cluster.alone.0.bias is missing",
     ),
     "digest": (spoil_weights, "model.safetensors has sha256 "),
     "missing file": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
