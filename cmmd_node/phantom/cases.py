@@ -88,9 +88,9 @@ def _mass(name: tuple[object, ...], number: int, depth: float, subtype: Subtype 
         name=name,
         number=number,
         nipple_distance_mm=depth * stream.uniform(0.3, 0.7),
-        radius_mm=stream.uniform(4.0, 11.0),
+        radius_mm=stream.uniform(4.5, 11.5),
         margin=chosen,
-        grey_per_mm=stream.uniform(2.2, 3.8),
+        grey_per_mm=stream.uniform(2.4, 3.9),
     )
 
 

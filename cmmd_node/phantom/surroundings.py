@@ -75,10 +75,11 @@ def _trace(drawn: Image.Image, course: list[PointCR], wide_mm: float, narrow_mm:
 
 
 def draw_shadows(anatomy: Anatomy, stream: Stream) -> None:
-    """Add lumps that only this view shows, in place: islands of tissue, or tissue behind tissue."""
-    texture = power_law(stream, 320, 320, octaves=7, fall=0.6)
-    for _ in range(1 + stream.below(4)):
-        radius, strength = stream.uniform(4.0, 12.0), stream.uniform(10.0, 34.0)
+    """Add lumps that only this view shows, in place: islands of tissue, or tissue behind tissue, with fat in between."""
+    outline = power_law(stream, 320, 320, octaves=7, fall=0.6)
+    clefts = power_law(stream, 320, 320, octaves=5, fall=0.75)
+    for _ in range(2 + stream.below(4)):
+        radius, strength = stream.uniform(4.0, 13.0), stream.uniform(16.0, 44.0)
         center = (
             anatomy.nipple_mm[0] * stream.uniform(0.15, 0.8),
             anatomy.nipple_mm[1] + stream.uniform(-45.0, 40.0),
@@ -86,13 +87,14 @@ def draw_shadows(anatomy: Anatomy, stream: Stream) -> None:
         window, x, y = window_around(center, 2.0 * radius, GRID_MM, (GRID_ROWS, GRID_COLUMNS))
         if min(x.shape) < 8:
             continue
-        angle, slim = stream.uniform(0.0, math.pi), stream.uniform(0.45, 1.0)
+        angle, slim = stream.uniform(0.0, math.pi), stream.uniform(0.35, 0.85)
         u = x * math.cos(angle) + y * math.sin(angle)
         v = (y * math.cos(angle) - x * math.sin(angle)) / slim
-        own = texture[: x.shape[0], : x.shape[1]]
-        body = np.clip(1.15 - np.hypot(u, v) / radius + 0.3 * own, 0.0, 1.0)
+        rows, columns = x.shape
+        body = np.clip(1.15 - np.hypot(u, v) / radius + 0.35 * outline[:rows, :columns], 0.0, 1.0)
+        tissue = np.clip(0.55 + 0.5 * clefts[:rows, :columns], 0.0, 1.2)
         inside = np.clip(anatomy.to_skin_mm[window] * 0.15, 0.0, 1.0) * (1.0 - anatomy.pectoral[window])
-        anatomy.grey[window] += (strength * body * body * (3.0 - 2.0 * body) * inside).astype(np.float32)
+        anatomy.grey[window] += (strength * body * body * (3.0 - 2.0 * body) * tissue * inside).astype(np.float32)
 
 
 def draw_benign_calcifications(
