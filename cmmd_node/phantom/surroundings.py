@@ -75,7 +75,7 @@ def _trace(drawn: Image.Image, course: list[PointCR], wide_mm: float, narrow_mm:
 
 
 def draw_shadows(anatomy: Anatomy, stream: Stream) -> None:
-    """Add lumps that only this view shows, in place: islands of tissue, or tissue behind tissue, with fat in between."""
+    """Add lumps that only this view shows, in place: islands of tissue or tissue behind tissue, with fat between."""
     outline = power_law(stream, 320, 320, octaves=7, fall=0.6)
     clefts = power_law(stream, 320, 320, octaves=5, fall=0.75)
     for _ in range(2 + stream.below(4)):
