@@ -37,6 +37,7 @@ ANSWERS: Final = 2 + len(Subtype)
 WIDTHS: Final = (16, 32, 64)
 _SEEN: Final = 32
 _THOUGHT: Final = 64
+_JUDGED: Final = 128
 
 
 class _Block(nn.Module):
@@ -59,8 +60,9 @@ class SecondLook(nn.Module):
     """Patches of candidates on several grids, and their features, to log odds.
 
     One trunk reads all grids; its weights are shared, since a mass on a coarse grid looks like a small one on a fine
-    grid. What it sees on each is told apart again by the layers that join them. Twice, what is then thought of a
-    candidate is put beside the mean and the maximum of that over all candidates of its image.
+    grid. What it sees on each is told apart again by the layers that join them. Whether a candidate is a lesion depends
+    on the others: twice, what is thought of it is put beside the mean and the maximum of that over all candidates of
+    its image. Whether it is malignant is to be seen in itself.
 
     Out of training it looks four times, at patches turned by a quarter each time, and answers the mean: no side of a
     lesion is up.
@@ -82,7 +84,10 @@ class SecondLook(nn.Module):
         self.beside = nn.ModuleList(
             nn.Sequential(nn.Linear(3 * _THOUGHT, _THOUGHT), nn.ReLU(), nn.Dropout(0.3)) for _ in range(2)
         )
-        self.answer = nn.Linear(_THOUGHT, ANSWERS)
+        self.lesion = nn.Linear(_THOUGHT, 1)
+        self.judge = nn.Sequential(nn.Linear(2 * WIDTHS[-1] * grids + features, _JUDGED), nn.ReLU(), nn.Dropout(0.3))
+        self.malignant = nn.Linear(_JUDGED, 1)
+        self.subtype = nn.Linear(_JUDGED, len(Subtype))
 
     def forward(self, patches: torch.Tensor, features: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Log odds of each candidate.
@@ -119,5 +124,5 @@ class SecondLook(nn.Module):
             mean = nothing.index_add(0, image, thought) / of_image.clamp(min=1)
             most = nothing.scatter_reduce(0, image[:, None].expand_as(thought), thought, "amax")  # none is below 0
             thought = thought + beside(torch.cat([thought, mean[image], most[image]], dim=1))
-        answer: torch.Tensor = self.answer(thought)
-        return answer
+        judged = self.judge(torch.cat([pooled, known], dim=1))
+        return torch.cat([self.lesion(thought), self.malignant(judged), self.subtype(judged)], dim=1)

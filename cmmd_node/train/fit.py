@@ -45,9 +45,9 @@ class Recipe:
     """Images."""
     learning_rate: float = 3e-3
     weight_decay: float = 3e-2
-    malignancy: float = 0.03
+    malignancy: float = 0.3
     """Weight of the second question, whether a lesion is malignant."""
-    subtype: float = 0.02
+    subtype: float = 0.2
     """Weight of the third, of which subtype it is."""
     bag: int = 8
     """Candidates of a bag."""

@@ -258,13 +258,13 @@ def _calibrate(kind: Kind, network: SecondLook, validation: Sequence[PreparedIma
     false = [_false(image, answer[:, 0]) for image, answer in zip(validation, said, strict=True)]
     ranked = torch.cat(false).sort(descending=True).values
     if len(ranked):
-        network.answer.bias[0] -= ranked[min(round(_USUAL_FALSE_MARKS * len(validation)), len(ranked) - 1)]
+        network.lesion.bias.sub_(ranked[min(round(_USUAL_FALSE_MARKS * len(validation)), len(ranked) - 1)])
     log_odds, malignant = _of_lesions(validation, said)
     if min((malignant == 1).sum(), (malignant == 0).sum()) < _ENOUGH:
         return False
     slope, offset = _platt(torch.from_numpy(log_odds), torch.from_numpy(malignant).float())
-    network.answer.weight[1] *= slope
-    network.answer.bias[1] = network.answer.bias[1] * slope + offset
+    network.malignant.weight *= slope
+    network.malignant.bias.copy_(network.malignant.bias * slope + offset)
     return True
 
 
