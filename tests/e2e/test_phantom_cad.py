@@ -9,13 +9,19 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 
+from cmmd_node.cad import open_detector
 from cmmd_node.cad.bundle import read_bundle
 from cmmd_node.facts import Kind
+from cmmd_node.phantom.cases import Case
+from cmmd_node.phantom.simulate import simulate
 from cmmd_node.train.manifest import read_manifest, write_manifest
+from tests.bench.robustness import SEED, table_of
+from tests.cad.test_robustness import EXACT
 
 PATIENTS = 240
 UNSEEN = 0
@@ -70,6 +76,13 @@ def test_outlined_phantoms_teach_a_bundle_to_find_and_to_judge(phantoms: Path, t
     assert found[Kind.CALCIFICATION_CLUSTER][0] >= 0.75
     assert auc(whole) >= 0.8
     assert luminal["auc"]["value"] >= 0.6
+    views = [view for number in range(3) for view in simulate(Case.from_seed(SEED, number))]
+    for way, changes in table_of(open_detector(str(bundle)), views).items():
+        again, reported = sum(change.again for change in changes), sum(change.reported for change in changes)
+        middle = median(abs(one) for change in changes for one in change.suspicion)
+        print(f"{way}: {again} of {reported} again, middle change {middle:.3f}")
+        assert again >= (reported if way in EXACT else 0.8 * reported)
+        assert middle <= (1e-3 if way in EXACT else 0.05)
 
 
 def test_a_download_with_labels_only_is_enough(phantoms: Path, tmp_path: Path) -> None:
