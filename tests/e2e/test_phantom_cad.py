@@ -1,6 +1,7 @@
-"""From drawing phantoms to a report of what a trained bundle finds on patients that it never saw: a reduced recipe.
+"""From drawing phantoms to a report of what a trained bundle finds on patients that it never saw.
 
-The full recipe stands in README with its figures; here there are fewer patients and epochs, so the bars are lower.
+The recipe is that of README, where its figures stand; it takes half an hour on one core, and as long again from labels
+alone. With 240 patients and 16 epochs a subtype is not learnt, the rest is.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from cmmd_node.train.manifest import read_manifest, write_manifest
 from tests.bench.robustness import SEED, table_of
 from tests.cad.test_robustness import EXACT
 
-PATIENTS = 240
+PATIENTS, SEED_OF_COLLECTION = 600, 12
 UNSEEN = 0
 """The fold that neither trains nor validates."""
 
@@ -39,7 +40,7 @@ def run(*words: object) -> str:
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms") / "collection"
-    run("phantoms", "--out", folder, "--patients", PATIENTS, "--seed", 6)
+    run("phantoms", "--out", folder, "--patients", PATIENTS, "--seed", SEED_OF_COLLECTION)
     return folder
 
 
@@ -56,14 +57,14 @@ def auc(told: dict[str, Any], model: int = 0) -> float:
 
 
 def test_phantoms_are_as_hard_as_they_should_be(phantoms: Path) -> None:
-    command = [sys.executable, "-m", "tests.bench.phantom_bars", str(phantoms / "manifest.csv"), "--images", "200"]
+    command = [sys.executable, "-m", "tests.bench.phantom_bars", str(phantoms / "manifest.csv"), "--images", "300"]
     told = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     assert told.returncode == 0, told.stdout
 
 
 def test_outlined_phantoms_teach_a_bundle_to_find_and_to_judge(phantoms: Path, tmp_path: Path) -> None:
     manifest = phantoms / "manifest.csv"
-    bundle = trained(tmp_path, manifest, "--held-out", 3, "--left-out", UNSEEN, "--epochs", 16)
+    bundle = trained(tmp_path, manifest, "--held-out", 3, "--left-out", UNSEEN, "--epochs", 24)
     run("evaluate", manifest, "--bundle", bundle, "--fold", UNSEEN, "--draws", 200, "--out", tmp_path / "report")
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert metrics["data"]["patients"] == PATIENTS // 5
@@ -72,16 +73,16 @@ def test_outlined_phantoms_teach_a_bundle_to_find_and_to_judge(phantoms: Path, t
     (whole,) = [part for part in metrics["malignancy"]["parts"] if part["name"] == "all"]
     (luminal,) = [one for one in metrics["subtypes"]["questions"] if one["name"] == "luminal"]
     print(f"\n{found=} malignancy {auc(whole)} luminal {luminal['auc']}")
-    assert found[Kind.MASS][0] >= 0.7
-    assert found[Kind.CALCIFICATION_CLUSTER][0] >= 0.75
-    assert auc(whole) >= 0.8
-    assert luminal["auc"]["value"] >= 0.6
+    assert found[Kind.MASS][0] >= 0.85
+    assert found[Kind.CALCIFICATION_CLUSTER][0] >= 0.85
+    assert auc(whole) >= 0.9
+    assert luminal["auc"]["value"] >= 0.75
     views = [view for number in range(3) for view in simulate(Case.from_seed(SEED, number))]
     for way, changes in table_of(open_detector(str(bundle)), views).items():
         again, reported = sum(change.again for change in changes), sum(change.reported for change in changes)
         middle = median(abs(one) for change in changes for one in change.suspicion)
         print(f"{way}: {again} of {reported} again, middle change {middle:.3f}")
-        assert again >= (reported if way in EXACT else 0.8 * reported)
+        assert again >= (reported if way in EXACT else 0.7 * reported)
         assert middle <= (1e-3 if way in EXACT else 0.05)
 
 
@@ -100,5 +101,6 @@ def test_a_download_with_labels_only_is_enough(phantoms: Path, tmp_path: Path) -
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     (whole,) = [part for part in metrics["malignancy"]["parts"] if part["name"] == "all"]
     (mass,) = [one for one in metrics["detection"]["kinds"] if one["kind"] == Kind.MASS]
-    print(f"\nlabels only: malignancy {auc(whole)}, masses {mass['models'][0]['over_images_with_lesions']}")
-    assert auc(whole) >= 0.65
+    found = mass["models"][0]["over_images_with_lesions"]["0.5"]["value"]
+    print(f"\nlabels only: masses {found}, malignancy {auc(whole)}")
+    assert found >= 0.6
