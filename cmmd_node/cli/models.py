@@ -88,7 +88,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="As torch names it: cpu, cuda.")] = "cpu",
 ) -> None:
-    """Train on outlined images, and pack the networks as a bundle that is ready to install."""
+    """Train on outlined or labelled images, and pack the networks as a bundle that is ready to install."""
     from cmmd_node.train.fit import Recipe  # noqa: PLC0415
     from cmmd_node.train.train import About, Step, train_bundle  # noqa: PLC0415
 

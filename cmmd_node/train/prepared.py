@@ -1,7 +1,8 @@
-"""Images as training sees them: the breast, the candidates in it and which of them are lesions, kept on disk.
+"""Images as training sees them: the candidates in the breast and what is known of them, kept on disk.
 
-Preparing an image takes about a second and leaves some hundred kilobytes, so it is done once: the cache is a folder
-with one file for each image and kind of lesion, named by the digest of what decides its content.
+Known is which of them are lesions, where somebody outlined these, and what the label of the breast says. Preparing an
+image takes about half a second and leaves some hundred kilobytes, so it is done once: the cache is a folder with one
+file for each image and kind of lesion, named by the digest of what decides its content.
 """
 
 from __future__ import annotations

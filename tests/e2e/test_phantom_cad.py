@@ -52,8 +52,15 @@ def trained(folder: Path, manifest: Path, *words: object) -> Path:
     return bundle
 
 
-def auc(told: dict[str, Any], model: int = 0) -> float:
-    return float(told["models"][model]["auc"]["value"])
+def auc(told: dict[str, Any]) -> float:
+    """Of the bundle, which comes before the baselines."""
+    return float(told["models"][0]["auc"]["value"])
+
+
+def found_at_half_a_false_mark(metrics: dict[str, Any]) -> dict[Kind, float]:
+    """Share of the lesions of each kind, by the bundle."""
+    kinds = {one["kind"]: one["models"][0] for one in metrics["detection"]["kinds"]}
+    return {kind: float(kinds[kind]["over_images_with_lesions"]["0.5"]["value"]) for kind in Kind}
 
 
 def test_phantoms_are_as_hard_as_they_should_be(phantoms: Path) -> None:
@@ -68,15 +75,15 @@ def test_outlined_phantoms_teach_a_bundle_to_find_and_to_judge(phantoms: Path, t
     run("evaluate", manifest, "--bundle", bundle, "--fold", UNSEEN, "--draws", 200, "--out", tmp_path / "report")
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert metrics["data"]["patients"] == PATIENTS // 5
-    kinds = {one["kind"]: one["models"] for one in metrics["detection"]["kinds"]}
-    found = {kind: [row["over_images_with_lesions"]["0.5"]["value"] for row in kinds[kind]] for kind in Kind}
+    found = found_at_half_a_false_mark(metrics)
     (whole,) = [part for part in metrics["malignancy"]["parts"] if part["name"] == "all"]
     (luminal,) = [one for one in metrics["subtypes"]["questions"] if one["name"] == "luminal"]
     print(f"\n{found=} malignancy {auc(whole)} luminal {luminal['auc']}")
-    assert found[Kind.MASS][0] >= 0.85
-    assert found[Kind.CALCIFICATION_CLUSTER][0] >= 0.85
+    assert found[Kind.MASS] >= 0.85
+    assert found[Kind.CALCIFICATION_CLUSTER] >= 0.85
     assert auc(whole) >= 0.9
     assert luminal["auc"]["value"] >= 0.75
+    # of the bundle that README tells of, 0.8 is the least share of marks that is found again: 12 of 15, at 0.14 mm
     views = [view for number in range(3) for view in simulate(Case.from_seed(SEED, number))]
     for way, changes in table_of(open_detector(str(bundle)), views).items():
         again, reported = sum(change.again for change in changes), sum(change.reported for change in changes)
@@ -100,7 +107,6 @@ def test_a_download_with_labels_only_is_enough(phantoms: Path, tmp_path: Path) -
     run("evaluate", manifest, "--bundle", bundle, "--fold", UNSEEN, "--draws", 200, "--out", tmp_path / "report")
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     (whole,) = [part for part in metrics["malignancy"]["parts"] if part["name"] == "all"]
-    (mass,) = [one for one in metrics["detection"]["kinds"] if one["kind"] == Kind.MASS]
-    found = mass["models"][0]["over_images_with_lesions"]["0.5"]["value"]
-    print(f"\nlabels only: masses {found}, malignancy {auc(whole)}")
-    assert found >= 0.6
+    found = found_at_half_a_false_mark(metrics)
+    print(f"\nlabels only: {found=} malignancy {auc(whole)}")
+    assert found[Kind.MASS] >= 0.6
