@@ -8,9 +8,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -29,6 +32,8 @@ APPLICATION = "cmmd-node"
 DBOS_SCHEMA = "dbos"
 _MIGRATION_LOCK = 0x436D6D64  # any number, the same in every process
 
+Result = TypeVar("Result")
+
 
 def now_ms() -> int:
     """UTC epoch milliseconds."""
@@ -43,6 +48,7 @@ class Index:
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         # SQLite has one writer, and who waits for it sleeps longer and longer between looks; threads can be woken.
         self._turn = threading.Lock()
+        self._waiting: deque[tuple[Callable[[Connection], Any], Future[Any]]] = deque()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -52,8 +58,52 @@ class Index:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction; on SQLite it takes the write lock first, since a lock taken later fails without waiting."""
-        with self.engine.connect() as connection, self._turn if self.is_sqlite else nullcontext():
+        """A transaction."""
+        if self.is_sqlite:
+            with self._turn, self._transaction() as connection:
+                yield connection
+        else:
+            with self._transaction() as connection:
+                yield connection
+
+    def write_together(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work` in a transaction that SQLite commits with what other threads wait to write: one sync for all.
+
+        It may be begun more than once, so it does nothing but to the connection. An error costs nobody else's work.
+        """
+        if not self.is_sqlite:  # PostgreSQL syncs transactions that end together as one by itself
+            with self.write() as connection:
+                return work(connection)
+        done: Future[Result] = Future()
+        self._waiting.append((work, done))
+        with self._turn:
+            if not done.done():
+                self._do([self._waiting.popleft() for _ in range(len(self._waiting))])
+        return done.result()
+
+    def _do(self, works: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
+        """All in one transaction; each in one of its own, where one of them fails."""
+        is_working = False
+        try:
+            with self._transaction() as connection:
+                is_working = True
+                results = [work(connection) for work, _ in works]
+                is_working = False
+        except BaseException as error:  # is raised where the work came from
+            if is_working and len(works) > 1:
+                for one in works:
+                    self._do([one])
+                return
+            for _, done in works:  # a commit that failed is not tried again: the disk may be what failed
+                done.set_exception(error)
+        else:
+            for (_, done), result in zip(works, results, strict=True):
+                done.set_result(result)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """On SQLite it takes the write lock first, since a lock taken later fails without waiting."""
+        with self.engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
@@ -119,7 +169,8 @@ def _dbos_url(settings: Settings) -> str:
 def _create_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)
-    engine = create_engine(url, pool_size=20, max_overflow=20)
+    # The connection used last has the pages that the next one needs, as long as nobody else writes.
+    engine = create_engine(url, pool_size=20, max_overflow=20, pool_use_lifo=True)
     use_wal(engine)
     return engine
 

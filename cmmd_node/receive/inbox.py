@@ -24,6 +24,7 @@ import xxhash
 from dbos import DBOSClient
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from cmmd_node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -381,10 +382,13 @@ class Inbox:
             digest=spool.digest,
             source=spool.source,
         )
-        with self._index.write() as connection:
+
+        def record(connection: Connection) -> None:
             number = record_instance(connection, new)
             if number is not None:
                 enqueue_round(self._client, connection, new.study_instance_uid, number)
+
+        self._index.write_together(record)
 
     def _compare_with_kept(self, final: Path, spool: Spool) -> Kept:
         """The SOP Instance UID has a row already: of an object that came before, or of a twin that was faster."""

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import column, insert, select, table
+from sqlalchemy import Connection, column, event, insert, select, table
+from sqlalchemy.exc import IntegrityError
 
 from cmmd_node.errors import StartRefused
 from cmmd_node.index import Index, open_index
 from cmmd_node.index.identity import node_uid
 from cmmd_node.index.tables import heartbeat, metadata, result
 from cmmd_node.settings import Settings
+from tests.nodes import wait_until
 
 
 def test_migrations_make_the_tables_that_the_code_knows(index: Index) -> None:
@@ -99,6 +101,42 @@ def test_a_failed_transaction_leaves_nothing(index: Index) -> None:
         fail()
     with index.read() as connection:
         assert connection.execute(heartbeat.select()).all() == []
+
+
+def test_what_waits_for_sqlite_is_committed_together_and_an_error_costs_its_own_work_only(tmp_path: Path) -> None:
+    index = open_index(Settings(node={"data_dir": tmp_path}))
+    commits: list[Connection] = []
+    event.listen(index.engine, "commit", commits.append)
+    roles = [str(number) for number in range(8)]
+
+    def insert_all_at_once(refused: list[str]) -> None:
+        def insert_one(role: str) -> None:
+            try:
+                index.write_together(
+                    lambda connection: connection.execute(heartbeat.insert().values(role=role, at_ms=1))
+                )
+            except IntegrityError:
+                refused.append(role)
+
+        threads = [threading.Thread(target=insert_one, args=(role,)) for role in roles]
+        with index.write():
+            for thread in threads:
+                thread.start()
+            wait_until(lambda: len(index._waiting) == len(roles), 30, "eight that wait")
+            commits.clear()
+        for thread in threads:
+            thread.join()
+
+    refused: list[str] = []
+    insert_all_at_once(refused)
+    assert (refused, len(commits)) == ([], 2)  # the one that all waited for, and theirs
+    with index.write() as connection:
+        connection.execute(heartbeat.delete().where(heartbeat.c.role != "3"))
+    insert_all_at_once(refused)
+    assert (refused, len(commits)) == (["3"], 8)
+    with index.read() as connection:
+        assert sorted(connection.execute(select(heartbeat.c.role)).scalars()) == roles
+    index.close()
 
 
 @pytest.mark.fault("E85")
