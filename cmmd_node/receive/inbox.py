@@ -170,16 +170,12 @@ class Spool:
         if self._file is not None:
             os.fdatasync(self._file)
 
-    def close(self) -> None:
-        """Close the file, wherever it is now."""
+    def discard(self) -> None:
+        """Close the file, wherever it is now, and remove it from the spool; a kept object is not touched."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-    def discard(self) -> None:
-        """Close and remove the spool file; the final file of a kept object is not touched."""
-        self.close()
-        self.path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
     def _give_up(self, error: OSError) -> None:
         """Free the disk at once: the part is of no use, and it may be what keeps the disk full."""
