@@ -40,8 +40,8 @@ logger = logging.getLogger(__name__)
 
 #: A-ASSOCIATE-RQ has no negotiated limit; 128 contexts with every transfer syntax stay far below this.
 _NEGOTIATION_LIMIT = 1 << 20
-#: How much is read from a socket at once: eight PDUs of 128 KiB with their headers, or many of the usual 16 KiB.
-_BUFFER_BYTES = 8 * (6 + (1 << 17))
+#: How much is read from a socket at once: two PDUs of 128 KiB with their headers, or many of the usual 16 KiB.
+_BUFFER_BYTES = 2 * (6 + (1 << 17))
 #: How long the layer waits for the answer to a message before it looks at the socket again.
 _ANSWER_SECONDS = 1.0
 #: How often an idle layer looks at its timers.
@@ -126,7 +126,7 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
 
         The memory is used again by the next call.
         """
-        if self._start == self._end and not self._fill():
+        if self._start == self._end and not self._fill(limit):  # no more, so that reads end where PDUs end
             return self._buffer[:0]
         taken = self._buffer[self._start : min(self._end, self._start + limit)]
         self._start += len(taken)
@@ -157,12 +157,12 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
             data += piece
         return data
 
-    def _fill(self) -> int:
-        """Read what the socket has, as far as the buffer takes it; the number of bytes."""
+    def _fill(self, limit: int = _BUFFER_BYTES) -> int:
+        """Read what the socket has, at most `limit` bytes; the number of bytes."""
         if time.monotonic() > self._deadline:
             raise TimeoutError("a PDU took longer than its deadline")
         try:
-            received = self.socket.recv_into(self._buffer)
+            received = self.socket.recv_into(self._buffer, min(limit, _BUFFER_BYTES))
         except BlockingIOError:
             raise TimeoutError("the peer sent nothing within the deadline of a PDU") from None
         self._start, self._end = 0, received
