@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,12 +59,8 @@ class Index:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction."""
-        if self.is_sqlite:
-            with self._turn, self._transaction() as connection:
-                yield connection
-        else:
-            with self._transaction() as connection:
-                yield connection
+        with self._turn if self.is_sqlite else nullcontext(), self._transaction() as connection:
+            yield connection
 
     def write_together(self, work: Callable[[Connection], Result]) -> Result:
         """Do `work` in a transaction that SQLite commits with what other threads wait to write: one sync for all.
@@ -107,7 +103,11 @@ class Index:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
-            connection.commit()
+            try:
+                connection.commit()
+            except BaseException:
+                connection.invalidate()  # else the pool, which takes it for ended, hands out what was not committed
+                raise
 
     def client(self) -> DBOSClient:
         """Enqueues durable work from a process that runs none."""

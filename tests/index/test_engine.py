@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,39 +104,67 @@ def test_a_failed_transaction_leaves_nothing(index: Index) -> None:
         assert connection.execute(heartbeat.select()).all() == []
 
 
+def write_all_at_once(index: Index, works: list[Callable[[Connection], object]]) -> list[Exception | None]:
+    """What each of the works raised, all of which waited for the writer at the same time."""
+    raised: list[Exception | None] = [None] * len(works)
+
+    def write(number: int) -> None:
+        try:
+            index.write_together(works[number])
+        except Exception as error:
+            raised[number] = error
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(len(works))]
+    with index.write():
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(index._waiting) == len(works), 30, "all that wait")
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+def insert_heartbeat(role: str) -> Callable[[Connection], object]:
+    return lambda connection: connection.execute(heartbeat.insert().values(role=role, at_ms=1))
+
+
+def roles_of(index: Index) -> list[str]:
+    with index.read() as connection:
+        return sorted(connection.execute(select(heartbeat.c.role)).scalars())
+
+
 def test_what_waits_for_sqlite_is_committed_together_and_an_error_costs_its_own_work_only(tmp_path: Path) -> None:
     index = open_index(Settings(node={"data_dir": tmp_path}))
     commits: list[Connection] = []
     event.listen(index.engine, "commit", commits.append)
     roles = [str(number) for number in range(8)]
-
-    def insert_all_at_once(refused: list[str]) -> None:
-        def insert_one(role: str) -> None:
-            try:
-                index.write_together(
-                    lambda connection: connection.execute(heartbeat.insert().values(role=role, at_ms=1))
-                )
-            except IntegrityError:
-                refused.append(role)
-
-        threads = [threading.Thread(target=insert_one, args=(role,)) for role in roles]
-        with index.write():
-            for thread in threads:
-                thread.start()
-            wait_until(lambda: len(index._waiting) == len(roles), 30, "eight that wait")
-            commits.clear()
-        for thread in threads:
-            thread.join()
-
-    refused: list[str] = []
-    insert_all_at_once(refused)
-    assert (refused, len(commits)) == ([], 2)  # the one that all waited for, and theirs
+    assert write_all_at_once(index, [insert_heartbeat(role) for role in roles]) == [None] * 8
+    assert len(commits) == 2  # the one that all waited for, and theirs
     with index.write() as connection:
         connection.execute(heartbeat.delete().where(heartbeat.c.role != "3"))
-    insert_all_at_once(refused)
-    assert (refused, len(commits)) == (["3"], 8)
-    with index.read() as connection:
-        assert sorted(connection.execute(select(heartbeat.c.role)).scalars()) == roles
+    commits.clear()
+    raised = write_all_at_once(index, [insert_heartbeat(role) for role in roles])
+    assert [role for role, error in zip(roles, raised, strict=True) if error] == ["3"]
+    assert isinstance(raised[3], IntegrityError)
+    assert len(commits) == 8  # the one that all waited for, and those of seven
+    assert roles_of(index) == roles
+    index.close()
+
+
+def test_a_commit_that_fails_is_told_to_all_whose_work_was_in_it_and_not_tried_again(tmp_path: Path) -> None:
+    index = open_index(Settings(node={"data_dir": tmp_path}))
+    commits: list[Connection] = []
+
+    def fail_second(connection: Connection) -> None:
+        commits.append(connection)
+        if len(commits) == 2:
+            raise OSError("the disk failed")
+
+    event.listen(index.engine, "commit", fail_second)
+    raised = write_all_at_once(index, [insert_heartbeat(str(number)) for number in range(4)])
+    assert [str(error) for error in raised] == ["the disk failed"] * 4
+    assert len(commits) == 2
+    assert roles_of(index) == []
     index.close()
 
 
