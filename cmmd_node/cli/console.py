@@ -21,6 +21,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 def log(role: str, level: int = logging.INFO) -> None:
+    # What no line shows is not looked up for each; the receiver writes one for every image.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     logging.basicConfig(
         level=level, stream=sys.stderr, format=f"%(asctime)s {role} %(levelname)s %(name)s: %(message)s", force=True
     )

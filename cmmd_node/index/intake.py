@@ -30,6 +30,13 @@ _JOIN_ROUND = (
     .values(last_received_ms=bindparam("now"))
     .returning(round_.c.number)
 )
+_JOIN_PRIORS = (
+    update(round_)
+    .where(round_.c.study_instance_uid == bindparam("uid"), round_.c.state == RoundState.PRIOR)
+    .values(last_received_ms=bindparam("now"))
+)
+_LATEST_ROUND = select(func.max(round_.c.number)).where(round_.c.study_instance_uid == bindparam("uid"))
+_NEW_ROUND = insert(round_)
 _NEW_INSTANCE = insert(instance)
 
 
@@ -97,7 +104,8 @@ def indexed_paths(connection: Connection) -> set[str]:
 def record_instance(connection: Connection, new: NewInstance) -> int | None:
     """Insert the instance; the number of the round that it opens, None when it joins one.
 
-    A prior is in a round that nobody works on, unless its study has become an exam: then it is an image of that.
+    A prior is in a round that nobody works on, the first of its study, unless that has become an exam: then it is an
+    image of that.
 
     Raises
     ------
@@ -106,8 +114,13 @@ def record_instance(connection: Connection, new: NewInstance) -> int | None:
     """
     identity = _lock_study(connection, new)
     now = now_ms()
-    if new.source == PRIOR_SOURCE and not is_exam(connection, new.study_instance_uid):
-        number, opened = _prior_round(connection, new.study_instance_uid, now), False
+    if identity is None:  # the first of its study
+        number, opened = 1, new.source != PRIOR_SOURCE
+        state = RoundState.SETTLING if opened else RoundState.PRIOR
+        _open_round(connection, new.study_instance_uid, number, state=state, source=new.source, now=now)
+    elif new.source == PRIOR_SOURCE and not is_exam(connection, new.study_instance_uid):
+        number, opened = 1, False
+        connection.execute(_JOIN_PRIORS, {"uid": new.study_instance_uid, "now": now})
     else:
         number, opened = _round_of(connection, new.study_instance_uid, new.source, now)
     connection.execute(
@@ -127,7 +140,7 @@ def record_instance(connection: Connection, new: NewInstance) -> int | None:
             "round_number": number,
         },
     )
-    conflict = _conflict(identity, new)
+    conflict = None if identity is None else _conflict(identity, new)
     if conflict is not None:
         connection.execute(
             update(study)
@@ -188,41 +201,33 @@ def _round_of(connection: Connection, study_instance_uid: str, source: str, now:
     settling: int | None = connection.execute(_JOIN_ROUND, joined).scalar_one_or_none()
     if settling is not None:
         return settling, False
-    latest = connection.execute(
-        select(func.max(round_.c.number)).where(round_.c.study_instance_uid == study_instance_uid)
-    ).scalar_one()
-    number = (latest or 0) + 1
+    number = (connection.execute(_LATEST_ROUND, {"uid": study_instance_uid}).scalar_one() or 0) + 1
     _open_round(connection, study_instance_uid, number, state=RoundState.SETTLING, source=source, now=now)
     return number, True
-
-
-def _prior_round(connection: Connection, study_instance_uid: str, now: int) -> int:
-    """The number of the round that takes a prior: the first of its study, before there is any of an exam."""
-    is_there = connection.execute(
-        update(round_).where(round_.c.study_instance_uid == study_instance_uid).values(last_received_ms=now)
-    ).rowcount
-    if not is_there:
-        _open_round(connection, study_instance_uid, 1, state=RoundState.PRIOR, source=PRIOR_SOURCE, now=now)
-    return 1
 
 
 def _open_round(
     connection: Connection, study_instance_uid: str, number: int, *, state: RoundState, source: str, now: int
 ) -> None:
-    connection.execute(
-        insert(round_).values(
-            study_instance_uid=study_instance_uid,
-            number=number,
-            state=state,
-            source=source,
-            first_received_ms=now,
-            last_received_ms=now,
-        )
-    )
+    values = {
+        "study_instance_uid": study_instance_uid,
+        "number": number,
+        "state": state,
+        "source": source,
+        "first_received_ms": now,
+        "last_received_ms": now,
+    }
+    connection.execute(_NEW_ROUND, values)
 
 
-def _lock_study(connection: Connection, new: NewInstance) -> tuple[str, str, str]:
-    """Make the study's row or find it, locked until the transaction ends; its patient id, name and birth date."""
+def _lock_study(connection: Connection, new: NewInstance) -> tuple[str, str, str] | None:
+    """Find the study's row, or make it; it is locked until the transaction ends.
+
+    Returns
+    -------
+    tuple[str, str, str] or None
+        Patient id, name and birth date of a study that was there; None when the row is new.
+    """
     uid = {"uid": new.study_instance_uid}
     row = connection.execute(_PATIENT, uid).one_or_none()
     if row is None:
@@ -233,8 +238,9 @@ def _lock_study(connection: Connection, new: NewInstance) -> tuple[str, str, str
             "patient_birth_date": new.patient_birth_date,
             "created_ms": now_ms(),
         }
-        connection.execute(_NEW_STUDY[connection.dialect.name], values)
-        row = connection.execute(_PATIENT, uid).one()
+        if connection.execute(_NEW_STUDY[connection.dialect.name], values).rowcount:
+            return None
+        row = connection.execute(_PATIENT, uid).one()  # a twin was faster
     return row.patient_id, row.patient_name, row.patient_birth_date
 
 

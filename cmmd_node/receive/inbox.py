@@ -348,10 +348,11 @@ class Inbox:
         return identity
 
     def _keep(self, spool: Spool, identity: Identity) -> Kept:
-        final = self._root / "objects" / spool.path.name[:2] / f"{spool.path.name}.dcm"
+        path = f"objects/{spool.path.name[:2]}/{spool.path.name}.dcm"
+        final = self._root / path
         self._sync_and_rename(spool, final)
         try:
-            self._commit(final, spool, identity)
+            self._commit(path, spool, identity)
         except IntegrityError:
             return self._compare_with_kept(final, spool)
         except DBAPIError as error:
@@ -362,8 +363,8 @@ class Inbox:
             raise
         return Kept.NEW
 
-    def _commit(self, final: Path, spool: Spool, identity: Identity) -> None:
-        """One transaction: the row and the durable work that follows from it."""
+    def _commit(self, path: str, spool: Spool, identity: Identity) -> None:
+        """One transaction: the row, with the file's path below data_dir, and the durable work that follows from it."""
         new = NewInstance(
             sop_instance_uid=identity.sop_instance_uid,
             sop_class_uid=identity.sop_class_uid,
@@ -373,7 +374,7 @@ class Inbox:
             patient_id=identity.patient_id,
             patient_name=identity.patient_name,
             patient_birth_date=identity.patient_birth_date,
-            path=str(final.relative_to(self._root)),
+            path=path,
             size_bytes=spool.size_bytes,
             digest=spool.digest,
             source=spool.source,

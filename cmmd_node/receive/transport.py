@@ -76,9 +76,12 @@ class SpooledDataSet(BytesIO):
 
     def write(self, data: Any) -> int:
         """Append a fragment; the first one opens the spool file."""
+        if self.spool is not None:
+            self.spool.write(data)
+            return len(data)
         if isinstance(self._provider.message, N_ACTION_RQ | N_EVENT_REPORT_RQ):
             return self._collect(data)
-        if self.spool is None and self._problem is None:
+        if self._problem is None:
             self._open()
         if self.spool is not None:
             self.spool.write(data)

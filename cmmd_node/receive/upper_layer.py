@@ -47,6 +47,9 @@ _ANSWER_SECONDS = 1.0
 #: How often an idle layer looks at its timers.
 _LOOK_SECONDS = 1.0
 
+_PDU_HEADER = struct.Struct(">BxI")
+_VALUE_HEADER = struct.Struct(">IBB")
+
 _IDLE = "Sta1"
 _ESTABLISHED = "Sta6"
 _CLOSING = "Sta13"
@@ -62,14 +65,16 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
         self._settings = settings
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._start = self._end = 0
+        self._seconds = settings.association_seconds
         self._deadline = 0.0
         client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client_socket.settimeout(None)
-        self._limit_waiting(settings.association_seconds)
+        self._limit_waiting(self._seconds)
 
     def established(self) -> None:
         """From now on the limits of an association hold, not those of its negotiation."""
-        self._limit_waiting(self._settings.pdu_seconds)
+        self._seconds = self._settings.pdu_seconds
+        self._limit_waiting(self._seconds)
 
     @property
     def ready(self) -> bool:
@@ -112,8 +117,7 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
 
     def begin_pdu(self) -> None:
         """The deadline of the next PDU begins."""
-        seconds = self._settings.pdu_seconds if self.assoc.is_established else self._settings.association_seconds
-        self._deadline = time.monotonic() + seconds
+        self._deadline = time.monotonic() + self._seconds
 
     def next_byte(self) -> int | None:
         """The byte that comes next, which stays; None when the peer closed."""
@@ -128,9 +132,8 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
         """
         if self._start == self._end and not self._fill(limit):  # no more, so that reads end where PDUs end
             return self._buffer[:0]
-        taken = self._buffer[self._start : min(self._end, self._start + limit)]
-        self._start += len(taken)
-        return taken
+        start, self._start = self._start, min(self._end, self._start + limit)
+        return self._buffer[start : self._start]
 
     def drop(self) -> bool:
         """Throw away what is there; False when the peer closed."""
@@ -148,8 +151,13 @@ class DeadlineSocket(AssociationSocket):  # type: ignore[misc]
         OSError
             The peer closed, or the deadline passed.
         """
-        data = bytes(self._buffer[self._start : min(self._end, self._start + count)])  # as a rule all of them
-        self._start += len(data)
+        end = self._start + count
+        if end <= self._end:  # the rule, and all that a PDU's headers cost
+            data = bytes(self._buffer[self._start : end])
+            self._start = end
+            return data
+        data = bytes(self._buffer[self._start : self._end])
+        self._start = self._end
         while len(data) < count:
             piece = self.piece(count - len(data))
             if not piece:
@@ -284,7 +292,7 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
 
     def _take_p_data(self) -> None:
         """One P-DATA-TF: its presentation data values (PS3.8 9.3.5.1) with their fragments (PS3.8 annex E)."""
-        _, left = struct.unpack(">BxI", self.socket.exactly(6))
+        _, left = _PDU_HEADER.unpack(self.socket.exactly(6))
         if left > self._limit_bytes:
             raise InvalidPDU(f"{left} bytes; at most {self._limit_bytes} were negotiated")
         if left == 0:
@@ -292,7 +300,7 @@ class StreamingUpperLayer(DULServiceProvider):  # type: ignore[misc]
         while left:
             if left < 6:
                 raise InvalidPDU("a presentation data value without header")
-            length, context_id, control = struct.unpack(">IBB", self.socket.exactly(6))
+            length, context_id, control = _VALUE_HEADER.unpack(self.socket.exactly(6))
             if length < 2 or length + 4 > left:
                 raise InvalidPDU("a presentation data value that does not fit its PDU")
             self._take_fragment(context_id, control, length - 2)

@@ -157,10 +157,10 @@ def test_a_start_that_is_faster_is_a_success_for_the_process_that_was_keeping(
     other = Inbox(settings, index, index.client(), name="web")
     commit = Inbox._commit
 
-    def adopt_first(self: Inbox, final: Path, *arguments: Any) -> None:
+    def adopt_first(self: Inbox, path: str, *arguments: Any) -> None:
         monkeypatch.setattr(Inbox, "_commit", commit)
-        assert starting.adopt_object(final)
-        commit(self, final, *arguments)
+        assert starting.adopt_object(settings.node.data_dir / path)
+        commit(self, path, *arguments)
 
     monkeypatch.setattr(Inbox, "_commit", adopt_first)
     assert keep(other)[0] is Kept.REPEAT
