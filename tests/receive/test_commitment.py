@@ -154,6 +154,7 @@ def test_an_index_that_fails_promises_nothing(reception: Reception) -> None:
         connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO commitment")
 
 
+@pytest.mark.fault("B37")
 def test_a_thousand_unsolicited_reports_are_answered_without_a_thread_each(
     reception: Reception, connect: Callable[[Reception], RawPeer]
 ) -> None:
