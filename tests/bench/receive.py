@@ -43,6 +43,7 @@ class Scenario:
     title: str
     receivers: tuple[str, ...] = (_NODE, _BARE_LOOP)
     images: int = 100
+    """Over all associations."""
     associations: int = 1
     """At the same time; each sends its share of the images."""
     pdu_bytes: int = MAX_PDU
@@ -55,7 +56,7 @@ SCENARIOS = {
         "100 images of 2294 x 1914, 8 bit; one association, PDUs of 128 KiB",
         (_NODE, _BARE_LOOP, "DCMTK storescp", "pynetdicom storescp", "Orthanc"),
     ),
-    "parallel": Scenario("the same over 4 parallel associations", associations=4),
+    "parallel": Scenario("the same over each of 4 parallel associations", images=400, associations=4),
     "small-pdu": Scenario("the same over one association, PDUs of 16 KiB", pdu_bytes=16384),
     "large": Scenario("16 objects of 30 MB; one association, PDUs of 128 KiB", images=16, large=True),
 }
