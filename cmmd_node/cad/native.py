@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -13,6 +14,8 @@ from cmmd_node.cad.breast import Breast, Field
 from cmmd_node.cad.bundle import Bundle
 from cmmd_node.cad.candidates import Sighted, sighted
 from cmmd_node.cad.classical import ClassicalDetector, cluster_mark, mass_mark
+from cmmd_node.cad.mass_map import ANSWERS as MAP_ANSWERS
+from cmmd_node.cad.mass_map import MassMap, added
 from cmmd_node.cad.patches import Atlas
 from cmmd_node.cad.second_look import ARCHITECTURE, GRIDS, SecondLook
 from cmmd_node.cad.specks import Groups
@@ -22,12 +25,27 @@ from cmmd_node.facts import Kind, Mark, Subtype, View
 WEIGHTS_FILE: Final = "model.safetensors"
 _SURE: Final = 30.0
 
-Networks = Mapping[Kind, SecondLook]
-"""One for each kind that is looked for."""
+_MAP: Final = "mass-map"
+"""What names of weights of the map begin with; those of a `SecondLook` begin with its kind."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Networks:
+    """What judges candidates."""
+
+    second_looks: Mapping[Kind, SecondLook]
+    """One for each kind that is looked for."""
+    mass_map: MassMap | None = None
+    """None where too few masses were outlined to learn it from."""
+
+    def named(self) -> torch.nn.ModuleDict:
+        """All of them, under the names that a bundle's weights begin with."""
+        named: dict[str, torch.nn.Module] = {kind.value: network for kind, network in self.second_looks.items()}
+        return torch.nn.ModuleDict(named if self.mass_map is None else named | {_MAP: self.mass_map})
 
 
 def open_networks(bundle: Bundle) -> Networks:
-    """The networks with the weights of a bundle; names of weights begin with the kind.
+    """The networks with the weights of a bundle; it may do without a map of masses.
 
     Raises
     ------
@@ -41,8 +59,9 @@ def open_networks(bundle: Bundle) -> Networks:
         weights = load_file(bundle.folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
         raise bundle.refused(f"{WEIGHTS_FILE} cannot be read: {error}") from error
-    networks = {kind: SecondLook(kind) for kind in bundle.metadata.kinds}
-    together = torch.nn.ModuleDict({kind.value: network for kind, network in networks.items()})
+    has_map = any(name.startswith(f"{_MAP}.") for name in weights)
+    networks = Networks({kind: SecondLook(kind) for kind in bundle.metadata.kinds}, MassMap() if has_map else None)
+    together = networks.named()
     wanted = together.state_dict()
     for name in sorted(wanted.keys() | weights.keys()):
         here, there = wanted.get(name), weights.get(name)
@@ -55,27 +74,25 @@ def open_networks(bundle: Bundle) -> Networks:
 
 
 class NativeFinder:
-    """Runs a `SecondLook` for each kind that there is one for."""
+    """Runs the `SecondLook` of each kind that there is one for, and the map of masses if there is one."""
 
     def __init__(self, networks: Networks) -> None:
-        self._networks = {
-            kind: network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for kind, network in networks.items()
-        }
+        networks.named().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._networks = networks
         self._classical = ClassicalDetector()
 
     def __call__(self, pixels: Field, breast: Breast, view: View) -> list[Mark]:
         marks: list[Mark] = []
-        for kind, network in self._networks.items():
+        for kind in self._networks.second_looks:
             candidates = sighted(kind, pixels, breast, self._classical)
             if len(candidates.features):
-                marks += _marks(candidates, judged(candidates, kind, network), breast)
+                marks += _marks(candidates, judged(candidates, kind, self._networks), breast)
         return marks
 
 
 @torch.inference_mode()
-def judged(candidates: Sighted, kind: Kind, network: SecondLook) -> torch.Tensor:
-    """What the network of a kind says of its candidates, shape (n, ANSWERS), float64.
+def judged(candidates: Sighted, kind: Kind, networks: Networks) -> torch.Tensor:
+    """What the networks say of the candidates of a kind, shape (n, ANSWERS), float64.
 
     Raises
     ------
@@ -86,7 +103,10 @@ def judged(candidates: Sighted, kind: Kind, network: SecondLook) -> torch.Tensor
     places = torch.from_numpy(candidates.places_mm).float()
     patches = atlas.patches(torch.from_numpy(candidates.sheet), places)
     one_image = torch.zeros(len(places), dtype=torch.int64)
-    answer: torch.Tensor = network(patches, torch.from_numpy(candidates.features).float(), one_image).double()
+    features = torch.from_numpy(candidates.features).float()
+    answer: torch.Tensor = networks.second_looks[kind](patches, features, one_image).double()
+    if kind is Kind.MASS and networks.mass_map is not None:
+        answer[:, :MAP_ANSWERS] += added(candidates.sheets[0], places, networks.mass_map)
     if not bool(torch.isfinite(answer).all()):
         raise ModelFault("the output holds NaN or infinity")
     return answer

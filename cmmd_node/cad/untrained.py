@@ -1,6 +1,6 @@
-"""The network of this program before it learnt anything: a baseline for evaluation, and for nothing else.
+"""The networks of this program before they learnt anything: a baseline for evaluation, and for nothing else.
 
-Whatever it finds is owed to the candidates that it is given, not to training.
+Whatever they find is owed to the candidates that they are given, not to training.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 
 from cmmd_node.cad.breast import Field
 from cmmd_node.cad.classical import ClassicalDetector, breast_in, reported
-from cmmd_node.cad.native import NativeFinder
+from cmmd_node.cad.mass_map import MassMap
+from cmmd_node.cad.native import NativeFinder, Networks
 from cmmd_node.cad.second_look import ARCHITECTURE, SecondLook
 from cmmd_node.facts import Kind, Mark, Model, Spacing, View
 
@@ -21,7 +22,7 @@ _SEED: Final = 0
 
 
 class UntrainedDetector:
-    """`SecondLook` for each kind, with weights drawn by chance."""
+    """`SecondLook` for each kind, and a `MassMap`, with weights drawn by chance."""
 
     model: Model
     threshold: float = 0.5
@@ -29,7 +30,7 @@ class UntrainedDetector:
     def __init__(self) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
-            networks = {kind: SecondLook(kind) for kind in Kind}
+            networks = Networks({kind: SecondLook(kind) for kind in Kind}, MassMap())
         digest = hashlib.sha256(f"{ARCHITECTURE} {_SEED} {ClassicalDetector().model.digest}".encode())
         self.model = Model(name="second-look-untrained", version="1", digest=digest.hexdigest())
         self._find = NativeFinder(networks)

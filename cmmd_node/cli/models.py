@@ -85,12 +85,15 @@ def train(
         int | None, typer.Option(min=0, help="Fold that is not looked at, to be measured on afterwards.")
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="How often each image is seen.")] = 30,
+    map_epochs: Annotated[int, typer.Option(min=0, help="The same for the map of masses; 0: without one.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="As torch names it: cpu, cuda.")] = "cpu",
 ) -> None:
     """Train on outlined or labelled images, and pack the networks as a bundle that is ready to install."""
     from cmmd_node.train.fit import Recipe  # noqa: PLC0415
-    from cmmd_node.train.train import About, Step, train_bundle  # noqa: PLC0415
+    from cmmd_node.train.fit_map import MapRecipe  # noqa: PLC0415
+    from cmmd_node.train.packing import About  # noqa: PLC0415
+    from cmmd_node.train.train import Step, train_bundle  # noqa: PLC0415
 
     about = About(name=name, version=version, licence=licence.stem, licence_text=licence.read_text())
     with progress.status("reading") as status:
@@ -105,8 +108,9 @@ def train(
             manifest,
             out_dir,
             about,
-            Recipe(epochs=epochs, seed=seed),
             _golden_view(),
+            recipe=Recipe(epochs=epochs, seed=seed),
+            map_recipe=MapRecipe(epochs=map_epochs, seed=seed) if map_epochs else None,
             work=work,
             held_out=held_out,
             left_out=left_out,

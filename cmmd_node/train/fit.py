@@ -4,15 +4,10 @@ Each step sees all candidates of some images. A lesion weighs as much as a candi
 are in it; drawing hard ones more often instead would teach that hard ones are less likely than they are. Where only a
 label says that the breast holds a lesion, a few of them form a bag that is judged as one: at least one is a lesion, and
 it is as malignant as they are, each weighted by how likely it is one.
-
-Everything random follows from seed and epoch, so that a run that was interrupted goes on as if it had not been.
 """
 
 from __future__ import annotations
 
-import copy
-import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,10 +22,12 @@ from cmmd_node.cad.patches import Atlas
 from cmmd_node.cad.second_look import GRIDS, SecondLook
 from cmmd_node.errors import NodeError
 from cmmd_node.facts import Kind
+from cmmd_node.train.loop import Progress, pace, run_epochs, step_average
 from cmmd_node.train.prepared import PreparedImage
 
 _NEAR = 1.2
 """What is outside a lesion, but not this far off its middle, is called neither."""
+_RISE = 0.1
 RATES = (0.5, 1.0, 2.0, 4.0)
 """False marks per image at which sensitivity is told."""
 
@@ -55,24 +52,6 @@ class Recipe:
     """How much more often the classical detector's log odds put a candidate into a bag."""
     average: float = 0.998
     """Of the weights of one step in the average that is kept."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """One epoch."""
-
-    epoch: int
-    epochs: int
-    loss: float
-    seconds: float
-    images_per_second: float
-    left_seconds: float
-
-    def __str__(self) -> str:
-        return (
-            f"epoch {self.epoch} of {self.epochs}: loss {self.loss:.4f}, {self.images_per_second:.0f} images/s, "
-            f"{self.left_seconds / 60:.0f} min left"
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,46 +101,26 @@ def fit(
     if not any(image.shows for image in images):
         raise NodeError(f"no image to train on has an outlined {kind}, and no label tells of one")
     torch.manual_seed(recipe.seed)
-    network = SecondLook(kind).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network: SecondLook = SecondLook(kind).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     _standardise(network, images)
-    averaged: SecondLook = copy.deepcopy(network).eval()
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    first = 0
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        if state["recipe"] != asdict(recipe):
-            raise NodeError(f"{checkpoint} was made with another recipe; move it away to begin anew")
-        network.load_state_dict(state["network"])
-        averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["epochs"]
     atlas = _atlas(kind, images, device)
-    for epoch in range(first, recipe.epochs):
-        started = time.monotonic()
-        loss = _epoch(network, averaged, optimizer, _Feed(images, atlas, recipe, epoch, device))
-        state = {
-            "recipe": asdict(recipe),
-            "network": network.state_dict(),
-            "averaged": averaged.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "epochs": epoch + 1,
-        }
-        draft = checkpoint.with_suffix(".draft")
-        torch.save(state, draft)
-        draft.replace(checkpoint)
-        seconds = time.monotonic() - started
-        tell(
-            Progress(
-                epoch=epoch + 1,
-                epochs=recipe.epochs,
-                loss=loss,
-                seconds=seconds,
-                images_per_second=len(images) / seconds,
-                left_seconds=seconds * (recipe.epochs - epoch - 1),
-            )
-        )
-        after_epoch(epoch + 1, averaged)
-    return averaged
+
+    def one_epoch(averaged: SecondLook, epoch: int) -> float:
+        return _epoch(network, averaged, optimizer, _Feed(images, atlas, recipe, epoch, device))
+
+    return run_epochs(
+        network,
+        optimizer,
+        one_epoch,
+        epochs=recipe.epochs,
+        images=len(images),
+        recipe=asdict(recipe),
+        checkpoint=checkpoint,
+        device=device,
+        tell=tell,
+        after_epoch=after_epoch,
+    )
 
 
 def _atlas(kind: Kind, images: Sequence[PreparedImage], device: str) -> Atlas:
@@ -246,7 +205,7 @@ def _epoch(network: SecondLook, averaged: SecondLook, optimizer: torch.optim.Opt
     network.train()
     for step, batch in enumerate(feed, start=1):
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _pace(batch.done)
+            group["lr"] = recipe.learning_rate * pace(batch.done, _RISE)
         answer = of_units(network(batch.patches, batch.features, batch.image), batch.unit)
         lesion = binary_cross_entropy_with_logits(answer[:, 0], batch.lesion, reduction="none")
         malignant = binary_cross_entropy_with_logits(answer[:, 1], batch.malignant.nan_to_num(), reduction="none")
@@ -260,8 +219,7 @@ def _epoch(network: SecondLook, averaged: SecondLook, optimizer: torch.optim.Opt
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        done = feed.first_step + step
-        _average(averaged, network, min(recipe.average, done / (done + 9)))
+        step_average(averaged, network, keep=recipe.average, step=feed.first_step + step)
         total += loss.item()
     return total / max(step, 1)
 
@@ -291,20 +249,6 @@ def of_units(answer: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
 def _mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """0 where nothing weighs anything."""
     return (values * weight).sum() / weight.sum().clamp(min=1e-6)
-
-
-def _pace(done: float) -> float:
-    """Share of the learning rate: up within the first tenth, then down along a cosine."""
-    return done / 0.1 if done < 0.1 else 0.5 + 0.5 * math.cos(math.pi * (done - 0.1) / 0.9)
-
-
-@torch.no_grad()
-def _average(averaged: SecondLook, network: SecondLook, keep: float) -> None:
-    for mean, now in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(now, 1.0 - keep)
-        else:
-            mean.copy_(now)
 
 
 def _wanted(image: PreparedImage, recipe: Recipe, rng: np.random.Generator) -> _Wanted:

@@ -48,8 +48,8 @@ class PreparedImage:
     """Shape (candidates, lesions): the centre of the candidate lies in the outline of the lesion."""
     off: npt.NDArray[np.float32]
     """Shape (candidates, lesions): how far off the middle of the lesion's box, 1 at its edges."""
-    half_mm: npt.NDArray[np.float32]
-    """Shape (lesions,): half the shorter side of the box."""
+    boxes_mm: npt.NDArray[np.float32]
+    """Shape (lesions, 2, 2): first and last corner of each lesion's box, (column, row) on the grid of the breast."""
     malignant: npt.NDArray[np.int8]
     """Shape (lesions,): 1 malignant, 0 benign, -1 unknown."""
     subtype: npt.NDArray[np.int8]
@@ -143,7 +143,7 @@ def _of_kind(image: LabelledImage, kind: Kind, seen: Sighted, breast: Breast) ->
         log_odds=seen.log_odds.astype(np.float32),
         hits=np.stack(hits, axis=1) if hits else np.zeros((len(centers), 0), np.bool_),
         off=off.max(axis=2).astype(np.float32),
-        half_mm=half.min(axis=1).astype(np.float32),
+        boxes_mm=boxes.astype(np.float32),
         malignant=malignant,
         subtype=np.where(malignant == 1, subtype, -1).astype(np.int8),
         outlined=np.array(image.lesions is not None),
@@ -185,7 +185,8 @@ def _digest(image: LabelledImage, classical: ClassicalDetector) -> str:
     label = image.label
     kinds = None if label.kinds is None else sorted(label.kinds)
     known = image.spacing, image.view, image.lesions, label.classification, kinds, label.subtype
-    digest.update(repr((known, classical.model.digest, _candidate_code())).encode())
+    told = [field.name for field in fields(PreparedImage)]
+    digest.update(repr((known, classical.model.digest, _candidate_code(), told)).encode())
     return digest.hexdigest()
 
 

@@ -5,48 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from safetensors.torch import save_file
-from torch.nn.functional import binary_cross_entropy_with_logits
-
-from cmmd_node import __version__
-from cmmd_node.cad.bundle import LICENCE, METADATA, MODEL_CARD, SCHEMA, Bundle, Way
+from cmmd_node.cad.bundle import Bundle
 from cmmd_node.cad.golden import GoldenView
-from cmmd_node.cad.native import WEIGHTS_FILE
+from cmmd_node.cad.mass_map import MassMap
 from cmmd_node.cad.sealing import seal
-from cmmd_node.cad.second_look import ARCHITECTURE, SecondLook
+from cmmd_node.cad.second_look import SecondLook
 from cmmd_node.errors import NodeError
 from cmmd_node.facts import Kind, Subtype
-from cmmd_node.train.fit import RATES, Recipe, answers, fit, sensitivities
+from cmmd_node.train.fit import Recipe, answers, fit
+from cmmd_node.train.fit_map import MapRecipe, enough, fit_map
 from cmmd_node.train.manifest import LabelledImage, read_manifest
+from cmmd_node.train.packing import About, Made, Taught, fill, halve
 from cmmd_node.train.prepared import PreparedImage, Unprepared, prepared_images
-from cmmd_node.train.roc import auc
+from cmmd_node.train.validation import MAP_SHARE, calibrate, froc, judged, measure
 
 _VALIDATION_SHARE = 6
 """One group in so many validates where the manifest has no folds."""
-_USUAL_FALSE_MARKS = 1.0
-"""False marks per validation image at suspicion 0.5."""
-_ENOUGH = 20
-"""Benign and as many malignant lesions of a kind on images that validate: fewer calibrate no probability."""
-_THRESHOLD = 0.5
-_PLURAL = {Kind.MASS: "masses", Kind.CALCIFICATION_CLUSTER: "calcification clusters"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class About:
-    """What the bundle says of itself."""
-
-    name: str
-    version: str
-    licence: str
-    """Name of the licence."""
-    licence_text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +38,10 @@ def train_bundle(
     manifest: Path,
     out: Path,
     about: About,
-    recipe: Recipe,
     golden: GoldenView,
     *,
+    recipe: Recipe,
+    map_recipe: MapRecipe | None,
     work: Path,
     held_out: int | None = None,
     left_out: int | None = None,
@@ -79,8 +57,10 @@ def train_bundle(
         breasts whose label says which kinds of lesions they hold.
     out : Path
         The bundle; must not exist.
+    map_recipe : MapRecipe or None
+        None: no map of masses is trained.
     work : Path
-        Folder of prepared images, the checkpoint and the log; with it an interrupted training goes on.
+        Folder of prepared images, the checkpoints and the log; with it an interrupted training goes on.
     held_out : int, optional
         Fold that validates; default: every sixth group.
     left_out : int, optional
@@ -107,6 +87,8 @@ def train_bundle(
     training, validation = (_prepared(part, work / "prepared", tell) for part in parts)
     if not any(image[Kind.MASS].shows for image in validation):
         raise NodeError(f"{manifest}: no image that validates has an outlined mass, and no label tells of one")
+    masses = [image[Kind.MASS] for image in training]
+    mass_map = _map(masses, map_recipe, work, device=device, tell=tell)
     taught = [
         _teach(
             kind,
@@ -114,34 +96,50 @@ def train_bundle(
             [image[kind] for image in validation],
             recipe,
             work,
+            mass_map=mass_map if kind is Kind.MASS else None,
             device=device,
             tell=tell,
         )
         for kind in Kind
         if all(any(image[kind].shows for image in part) for part in (training, validation))
     ]
-    made = _Made(
+    made = Made(
         about=about,
         recipe=recipe,
+        map_recipe=None if mass_map is None else map_recipe,
         manifest_sha256=collection.sha256,
         sources=tuple(sorted({image.source for image in used if image.source})),
         images=len(validation),
         taught=taught,
         subtypes=_seen_subtypes(training),
     )
-    _fill(out, made)
+    fill(out, made)
     return seal(out, golden)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Taught:
-    """A network that learnt one kind of lesion."""
-
-    kind: Kind
-    network: SecondLook
-    calibrated: bool
-    """Its probability of malignancy is one."""
-    metrics: dict[str, Any]
+def _map(
+    training: Sequence[PreparedImage],
+    recipe: MapRecipe | None,
+    work: Path,
+    *,
+    device: str,
+    tell: Callable[[Step | str], None],
+) -> MassMap | None:
+    """The map of masses; None where there is to be none, or too little to learn it from."""
+    if recipe is None:
+        return None
+    if not enough(training, recipe):
+        tell(f"no map of masses: fewer than {recipe.least_masses} are outlined on the images to train on")
+        return None
+    network = fit_map(
+        training,
+        recipe,
+        work / "checkpoint-map.pt",
+        device=device,
+        tell=lambda progress: tell(f"map of masses, {progress}"),
+    ).cpu()
+    network.share.copy_(MAP_SHARE)
+    return network
 
 
 def _teach(
@@ -151,10 +149,11 @@ def _teach(
     recipe: Recipe,
     work: Path,
     *,
+    mass_map: MassMap | None,
     device: str,
     tell: Callable[[Step | str], None],
-) -> _Taught:
-    """Fit, calibrate and measure the network of one kind."""
+) -> Taught:
+    """Fit the second look at one kind; calibrate and measure it together with the map, if there is one."""
 
     def after_epoch(epoch: int, network: SecondLook) -> None:
         said = answers(kind, validation, network, device=device)
@@ -172,52 +171,17 @@ def _teach(
         tell=lambda progress: tell(f"{kind}, {progress}"),
         after_epoch=after_epoch,
     ).cpu()
-    calibrated = _calibrate(kind, network, validation)
-    _halve(network)
+    calibrated = calibrate(kind, network, mass_map, validation)
+    halve(network, *([] if mass_map is None else [mass_map]))
     metrics = {
-        **measure(validation, answers(kind, validation, network)),
+        **measure(validation, judged(kind, validation, network, mass_map)),
         "lesions": sum(len(image.malignant) for image in validation),
         "images_with_a_lesion_nobody_outlined": sum(image.weak for image in validation),
-        "classical": _froc(validation, [image.log_odds for image in validation]),
+        "classical": froc(validation, [image.log_odds for image in validation]),
     }
-    return _Taught(kind=kind, network=network, calibrated=calibrated, metrics=metrics)
-
-
-def measure(images: Sequence[PreparedImage], said: Sequence[torch.Tensor]) -> dict[str, Any]:
-    """FROC of the outlined lesions, and the AUC of malignant against benign ones that have a mark in them."""
-    figures = _froc(images, [answer[:, 0].numpy() for answer in said])
-    log_odds, malignant = _of_lesions(images, said)
-    if 0 < malignant.sum() < len(malignant):
-        figures["auc_malignant"] = round(auc(log_odds.astype(np.float64), malignant == 1), 4)
-        figures["lesions_with_result"] = len(malignant)
-    return figures
-
-
-def _froc(images: Sequence[PreparedImage], log_odds: Sequence[npt.NDArray[np.float32]]) -> dict[str, Any]:
-    outlined = [number for number, image in enumerate(images) if image.outlined]
-    if not any(len(images[number].malignant) for number in outlined):
-        return {}
-    found = sensitivities([images[number] for number in outlined], [log_odds[number] for number in outlined])
-    return {f"sensitivity_at_{rate:g}": round(value, 4) for rate, value in zip(RATES, found, strict=True)}
-
-
-def _of_lesions(
-    images: Sequence[PreparedImage], said: Sequence[torch.Tensor]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-    """Log odds of malignancy at the most suspicious mark in each lesion with a known result, and that result.
-
-    Of a lesion that nobody outlined: at the most suspicious mark of all.
-    """
-    log_odds, malignant = [], []
-    for image, answer in zip(images, said, strict=True):
-        everywhere = np.ones((len(answer), 1), np.bool_)
-        lesions, labels = (everywhere, [image.breast_malignant]) if image.weak else (image.hits, image.malignant)
-        for lesion, label in zip(lesions.T, labels, strict=True):
-            inside = np.flatnonzero(lesion)
-            if label >= 0 and len(inside):
-                log_odds.append(float(answer[inside[answer[inside, 0].argmax()], 1]))
-                malignant.append(label)
-    return np.array(log_odds, np.float32), np.array(malignant, np.int8)
+    if mass_map is not None:
+        metrics["without_map"] = measure(validation, answers(kind, validation, network))
+    return Taught(kind=kind, network=network, mass_map=mass_map, calibrated=calibrated, metrics=metrics)
 
 
 def _seen_subtypes(images: Sequence[Mapping[Kind, PreparedImage]]) -> bool:
@@ -243,158 +207,3 @@ def _prepared(
             ready.append(image)
         tell(Step(done=done, of=len(images)))
     return ready
-
-
-@torch.no_grad()
-def _calibrate(kind: Kind, network: SecondLook, validation: Sequence[PreparedImage]) -> bool:
-    """Shift the last layer so that suspicion 0.5 means the usual false marks, and malignancy a probability (Platt).
-
-    Returns
-    -------
-    bool
-        Whether there were lesions enough for a probability.
-    """
-    said = answers(kind, validation, network)
-    false = [_false(image, answer[:, 0]) for image, answer in zip(validation, said, strict=True)]
-    ranked = torch.cat(false).sort(descending=True).values
-    if len(ranked):
-        network.lesion.bias.sub_(ranked[min(round(_USUAL_FALSE_MARKS * len(validation)), len(ranked) - 1)])
-    log_odds, malignant = _of_lesions(validation, said)
-    if min((malignant == 1).sum(), (malignant == 0).sum()) < _ENOUGH:
-        return False
-    slope, offset = _platt(torch.from_numpy(log_odds), torch.from_numpy(malignant).float())
-    network.malignant.weight *= slope
-    network.malignant.bias.copy_(network.malignant.bias * slope + offset)
-    return True
-
-
-def _false(image: PreparedImage, log_odds: torch.Tensor) -> torch.Tensor:
-    """Of the candidates that are no lesion; the most suspicious one is taken for that which nobody outlined."""
-    if image.weak:
-        return log_odds.sort().values[:-1]
-    return log_odds[torch.from_numpy(~image.hits.any(axis=1))]
-
-
-@torch.no_grad()
-def _halve(network: SecondLook) -> None:
-    """Round the parameters to what the file will hold, so that what is measured is what is packed."""
-    for parameter in network.parameters():
-        parameter.copy_(parameter.half().float())
-
-
-@torch.enable_grad()
-def _platt(log_odds: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
-    line = torch.tensor([1.0, 0.0], requires_grad=True)
-    optimizer = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        value = binary_cross_entropy_with_logits(line[0] * log_odds + line[1], truth)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return float(line[0].detach()), float(line[1].detach())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Made:
-    """What a bundle tells of its making."""
-
-    about: About
-    recipe: Recipe
-    manifest_sha256: str
-    sources: tuple[str, ...]
-    """Whom to cite, as the manifest tells."""
-    images: int
-    """How many validated."""
-    taught: Sequence[_Taught]
-    subtypes: bool
-
-    @property
-    def calibrated(self) -> bool:
-        return all(one.calibrated for one in self.taught)
-
-
-def _fill(folder: Path, made: _Made) -> None:
-    """All files of a bundle but golden marks and digests; parameters in half precision."""
-    about = made.about
-    folder.mkdir(parents=True)
-    weights = {}
-    for one in made.taught:
-        halves = {name for name, _ in one.network.named_parameters()}
-        for name, value in one.network.state_dict().items():
-            weights[f"{one.kind}.{name}"] = (value.half() if name in halves else value).contiguous()
-    save_file(weights, folder / WEIGHTS_FILE)
-    what = " and ".join(_PLURAL[one.kind] for one in made.taught)
-    metadata = {
-        "schema": SCHEMA,
-        "name": about.name,
-        "version": about.version,
-        "kind": Way.NATIVE,
-        "task": f"detection of {what} in mammograms, CC and MLO",
-        "description": "Judges the candidates of the classical detector by what is around them on several grids.",
-        "intended_use": "research; not a medical device",
-        "contraindications": "no screening or diagnosis; implants, magnified views and tomosynthesis were never seen",
-        "authors": f"trained with cmmd-node {__version__}",
-        "licence": about.licence,
-        "data_source": "; ".join(made.sources),
-        "changelog": {about.version: f"recipe {asdict(made.recipe)}, manifest sha256 {made.manifest_sha256}"},
-        "pytorch_version": [".".join(torch.__version__.split(".")[:2])],
-        "architecture": ARCHITECTURE,
-        "kinds": [one.kind for one in made.taught],
-        "threshold": _THRESHOLD,
-        "probability_malignant": made.calibrated,
-        "subtypes": made.subtypes,
-        "eval_metrics": {
-            "validation": {
-                "images": made.images,
-                "hit": "the centre of the mark lies in the outline",
-                **{one.kind.value: one.metrics for one in made.taught},
-            }
-        },
-    }
-    (folder / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
-    (folder / LICENCE).write_text(about.licence_text)
-    (folder / MODEL_CARD).write_text(_card(made))
-
-
-def _card(made: _Made) -> str:
-    about = made.about
-    sources = "\n".join(f"- {source}" for source in made.sources) or "A collection whose manifest names no source."
-    kinds = [one.kind for one in made.taught]
-    what = " and ".join(_PLURAL[kind] for kind in kinds)
-    left = "" if Kind.CALCIFICATION_CLUSTER in kinds else " Calcification clusters are left to the classical detector."
-    malignancy = (
-        "Its probability of malignancy of a lesion was calibrated (Platt) on the lesions that validate, the same on "
-        "which `auc_malignant` was measured."
-        if made.calibrated
-        else "It gives no probability of malignancy: too few lesions with a known result validated it."
-    )
-    subtypes = " Its probabilities of molecular subtypes are exploratory and not calibrated." if made.subtypes else ""
-    return f"""# {about.name} {about.version}
-
-Research software, not a medical device. Finds {what} in CC and MLO mammograms.{left} {malignancy}{subtypes}
-
-## Made from
-
-{sources}
-
-Manifest sha256 {made.manifest_sha256}; recipe {asdict(made.recipe)}; cmmd-node {__version__}.
-
-## Measured on the {made.images} images that were held out for validation
-
-They chose the operating point (about one false mark per image and kind at suspicion 0.5), so these figures flatter it a
-little.
-{"".join(map(_measured, made.taught))}
-## Limits
-
-Nothing is known of how it does on images of other makers, film or digital, than those above; of implants, of women
-without symptoms, and of lesions that the classical detector does not even take for candidates, which it never sees.
-"""
-
-
-def _measured(one: _Taught) -> str:
-    figures = "\n".join(f"- {name}: {value}" for name, value in one.metrics.items() if not isinstance(value, dict))
-    classical = ", ".join(f"{name} {value}" for name, value in one.metrics["classical"].items()) or "nothing outlined"
-    return f"\n{_PLURAL[one.kind]}:\n\n{figures}\n- classical detector on the same images: {classical}\n"

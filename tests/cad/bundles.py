@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 from scipy import ndimage
 
 from cmmd_node.cad.golden import GoldenView
+from cmmd_node.cad.mass_map import MassMap
+from cmmd_node.cad.native import Networks
 from cmmd_node.cad.second_look import SecondLook
 from cmmd_node.facts import Kind, Laterality, Spacing, View, ViewPosition
 
@@ -75,11 +77,11 @@ def filled(folder: Path, **told: Any) -> Path:
     return folder
 
 
-def native(folder: Path, **changes: Any) -> Path:
-    filled(folder, **{"kind": "native", "architecture": "second-look/3", "pytorch_version": [TORCH], **changes})
+def native(folder: Path, *, mapped: bool = True, **changes: Any) -> Path:
+    filled(folder, **{"kind": "native", "architecture": "second-look/4", "pytorch_version": [TORCH], **changes})
     torch.manual_seed(1)
-    weights = SecondLook(Kind.MASS).state_dict()
-    save_file({f"mass.{name}": value.contiguous() for name, value in weights.items()}, folder / "model.safetensors")
+    networks = Networks({Kind.MASS: SecondLook(Kind.MASS)}, MassMap() if mapped else None)
+    save_file(networks.named().state_dict(), folder / "model.safetensors")
     return folder
 
 

@@ -130,6 +130,10 @@ REFUSALS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "unprintable name": (lambda f: rewrite(f, name="a\nb"), "name"),
     "torch": (lambda f: rewrite(f, pytorch_version=["1.4"]), "pytorch_version is 1.4; this is torch 2"),
     "architecture": (lambda f: rewrite(f, architecture="vit-giant"), "architecture is 'vit-giant'"),
+    "an older architecture": (
+        lambda f: rewrite(f, architecture="second-look/3"),
+        "architecture is 'second-look/3'; this program knows 'second-look/4'",
+    ),
     "no architecture": (lambda f: rewrite(f, architecture=None), "architecture"),
     "foreign key": (lambda f: rewrite(f, command=["rm"]), "command is for bundles of kind command"),
     "kinds": (
@@ -173,6 +177,25 @@ def test_weights_of_another_shape_or_with_nan_are_refused(tmp_path: Path) -> Non
     save_file(weights | {"mass.subtype.bias": torch.tensor([0.0, torch.nan, 0.0, 0.0])}, folder / "model.safetensors")
     with pytest.raises(BundleRefused, match=r"subtype.bias holds NaN"):
         seal(folder, golden_view())
+
+
+def test_a_map_of_masses_is_added_where_there_is_one_and_must_be_whole(tmp_path: Path) -> None:
+    with_map, without = native(tmp_path / "b"), native(tmp_path / "c", mapped=False)
+    weights = load_file(with_map / "model.safetensors")
+    shared = weights | {"mass-map.share": torch.zeros(2)}  # the map speaks, and is not heard
+    heard = {}
+    for name, told in {"map": weights, "unheard": shared}.items():
+        save_file(told, with_map / "model.safetensors")
+        seal(with_map, golden_view())
+        heard[name] = marks_of(with_map)
+    seal(without, golden_view())
+    assert heard["unheard"] == marks_of(without)
+    assert heard["map"] != marks_of(without)
+    assert {m.center_cr for m in heard["map"]} == {m.center_cr for m in marks_of(without)}
+    del weights["mass-map.answer.bias"]
+    save_file(weights, with_map / "model.safetensors")
+    with pytest.raises(BundleRefused, match=r"mass-map.answer.bias is missing; the network takes of shape \(2,\)"):
+        seal(with_map, golden_view())
 
 
 def test_a_model_that_no_longer_repeats_its_golden_marks_is_refused(tmp_path: Path, sealed: dict[str, Path]) -> None:

@@ -11,18 +11,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from cmmd_node.cad import open_detector
 from cmmd_node.cad.bundle import read_bundle
 from cmmd_node.errors import NodeError
 from cmmd_node.facts import BreastLabel, Classification, Kind, Laterality, View, ViewPosition
-from cmmd_node.train.fit import Recipe, of_units
+from cmmd_node.train.fit import RATES, Recipe, of_units
+from cmmd_node.train.fit_map import MapRecipe
 from cmmd_node.train.manifest import LabelledImage, Lesion, read_manifest, write_manifest
-from cmmd_node.train.train import About, train_bundle
+from cmmd_node.train.packing import About
+from cmmd_node.train.train import train_bundle
 from tests.cad.bundles import SPACING, golden_view, small_breast
 
 ABOUT = About(name="tiny", version="2.0", licence="test", licence_text="For tests.\n")
 RECIPE = Recipe(epochs=2, batch=8)
+MAP_RECIPE = MapRecipe(epochs=2, batch=4, least_masses=3)
 
 
 def lesion(label: Classification) -> Lesion:
@@ -56,25 +60,42 @@ def collection(folder: Path) -> Path:
 
 def train(folder: Path, manifest: Path, name: str, told: list[Any], **changes: Any) -> Path:
     out = folder / name
-    arguments: dict[str, Any] = {"work": folder / f"{name}-work", "held_out": 0, "tell": told.append, **changes}
-    train_bundle(manifest, out, ABOUT, RECIPE, golden_view(), **arguments)
+    arguments: dict[str, Any] = {
+        "recipe": RECIPE,
+        "map_recipe": MAP_RECIPE,
+        "work": folder / f"{name}-work",
+        "held_out": 0,
+        "tell": told.append,
+        **changes,
+    }
+    train_bundle(manifest, out, ABOUT, golden_view(), **arguments)
     return out
 
 
-def epochs_in(told: list[Any]) -> list[int]:
-    return [int(line.split()[2]) for line in map(str, told) if line.startswith("mass, epoch ")]
+def epochs_in(told: list[Any], what: str = "mass") -> list[int]:
+    start = f"{what}, epoch "
+    return [int(line.removeprefix(start).split()[0]) for line in map(str, told) if line.startswith(start)]
+
+
+def mapped(bundle: Path) -> bool:
+    """Whether there is a map of masses in it."""
+    return any(name.startswith("mass-map.") for name in load_file(bundle / "model.safetensors"))
 
 
 def test_training_ends_in_a_bundle_that_finds_the_same_after_an_interruption(tmp_path: Path) -> None:
     manifest, told = collection(tmp_path), []
     first = train(tmp_path, manifest, "first", told)
-    assert epochs_in(told) == [1, 2]
+    assert epochs_in(told) == epochs_in(told, "map of masses") == [1, 2]
     reason = "nobody outlined lesions on it, and no label says which its breast holds"
     assert f"{tmp_path / '2.png'} is not used: {reason}" in told
 
     bundle = read_bundle(first)
     assert bundle.metadata.data_source == "Nobody et al. 2026, CC0"
     assert bundle.metadata.eval_metrics["validation"]["mass"]["lesions"] == 1
+    assert bundle.metadata.architecture == "second-look/4"
+    assert set(bundle.metadata.eval_metrics["validation"]["mass"]["without_map"]) == {
+        f"sensitivity_at_{rate:g}" for rate in RATES
+    }
     assert bundle.metadata.kinds == (Kind.MASS,)  # nobody outlined a cluster
     assert not bundle.metadata.subtypes  # and nobody told one
     assert not bundle.metadata.probability_malignant  # one mass calibrates nothing
@@ -87,15 +108,19 @@ def test_training_ends_in_a_bundle_that_finds_the_same_after_an_interruption(tmp
     class Interrupted(Exception):
         pass
 
-    def interrupt(what: Any) -> None:
-        if str(what).startswith("mass, epoch 1 "):
-            raise Interrupted
+    for last in ("map of masses, epoch 1 ", "mass, epoch 1 "):
 
-    with pytest.raises(Interrupted):
-        train(tmp_path, manifest, "second", [], tell=interrupt)
+        def interrupt(what: Any, last: str = last) -> None:
+            if str(what).startswith(last):
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            train(tmp_path, manifest, "second", [], tell=interrupt)
     told = []
     second = train(tmp_path, manifest, "second", told)
+    assert epochs_in(told, "map of masses") == []
     assert epochs_in(told) == [2]
+    assert mapped(first)
     digests = {hashlib.sha256((one / "model.safetensors").read_bytes()).hexdigest() for one in (first, second)}
     assert len(digests) == 1
 
@@ -115,8 +140,12 @@ def test_labels_of_breasts_are_enough_to_train(tmp_path: Path) -> None:
         for number, image in enumerate(read_manifest(manifest).images)
     ]
     write_manifest(manifest, images)
-    bundle = read_bundle(train(tmp_path, manifest, "weak", told))
+    weak = train(tmp_path, manifest, "weak", told)
+    bundle = read_bundle(weak)
     assert epochs_in(told) == [1, 2]
+    assert "no map of masses: fewer than 3 are outlined on the images to train on" in told
+    assert not mapped(weak)
+    assert "no map of masses" in (weak / "MODEL_CARD.md").read_text()
     assert not [line for line in map(str, told) if "not used" in line]
     metrics = bundle.metadata.eval_metrics["validation"]["mass"]
     assert (metrics["lesions"], metrics["images_with_a_lesion_nobody_outlined"]) == (0, 1)
@@ -147,13 +176,6 @@ def test_a_checkpoint_of_another_recipe_is_not_continued(tmp_path: Path) -> None
     manifest = collection(tmp_path)
     train(tmp_path, manifest, "first", [])
     with pytest.raises(NodeError, match="another recipe"):
-        train_bundle(
-            manifest,
-            tmp_path / "other",
-            ABOUT,
-            Recipe(epochs=2, batch=8, seed=5),
-            golden_view(),
-            work=tmp_path / "first-work",
-            held_out=0,
-            tell=lambda _what: None,
-        )
+        train(tmp_path, manifest, "other", [], recipe=replace(RECIPE, seed=5), work=tmp_path / "first-work")
+    with pytest.raises(NodeError, match="another recipe"):
+        train(tmp_path, manifest, "other", [], map_recipe=replace(MAP_RECIPE, seed=5), work=tmp_path / "first-work")

@@ -1,0 +1,176 @@
+"""The files of a bundle that was trained: weights, metadata, model card, licence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from cmmd_node import __version__
+from cmmd_node.cad.bundle import LICENCE, METADATA, MODEL_CARD, SCHEMA, Way
+from cmmd_node.cad.mass_map import MassMap
+from cmmd_node.cad.native import WEIGHTS_FILE, Networks
+from cmmd_node.cad.second_look import ARCHITECTURE, SecondLook
+from cmmd_node.facts import Kind
+from cmmd_node.train.fit import Recipe
+from cmmd_node.train.fit_map import MapRecipe
+
+_THRESHOLD = 0.5
+_PLURAL = {Kind.MASS: "masses", Kind.CALCIFICATION_CLUSTER: "calcification clusters"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What the bundle says of itself."""
+
+    name: str
+    version: str
+    licence: str
+    """Name of the licence."""
+    licence_text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Taught:
+    """A network that learnt one kind of lesion."""
+
+    kind: Kind
+    network: SecondLook
+    mass_map: MassMap | None
+    calibrated: bool
+    """Its probability of malignancy is one."""
+    metrics: dict[str, Any]
+
+
+@torch.no_grad()
+def halve(*networks: torch.nn.Module) -> None:
+    """Round the parameters to what the file will hold, so that what is measured is what is packed."""
+    for network in networks:
+        for parameter in network.parameters():
+            parameter.copy_(parameter.half().float())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Made:
+    """What a bundle tells of its making."""
+
+    about: About
+    recipe: Recipe
+    map_recipe: MapRecipe | None
+    """None: there is no map of masses."""
+    manifest_sha256: str
+    sources: tuple[str, ...]
+    """Whom to cite, as the manifest tells."""
+    images: int
+    """How many validated."""
+    taught: Sequence[Taught]
+    subtypes: bool
+
+    @property
+    def recipes(self) -> str:
+        of_map = (
+            "no map of masses" if self.map_recipe is None else f"that of the map of masses {asdict(self.map_recipe)}"
+        )
+        return f"recipe {asdict(self.recipe)}; {of_map}"
+
+    @property
+    def calibrated(self) -> bool:
+        return all(one.calibrated for one in self.taught)
+
+
+def fill(folder: Path, made: Made) -> None:
+    """All files of a bundle but golden marks and digests; parameters in half precision."""
+    about = made.about
+    folder.mkdir(parents=True)
+    mass_map = next((one.mass_map for one in made.taught if one.mass_map is not None), None)
+    networks = Networks({one.kind: one.network for one in made.taught}, mass_map).named()
+    halves = {name for name, _ in networks.named_parameters()}
+    weights = {
+        name: (value.half() if name in halves else value).contiguous() for name, value in networks.state_dict().items()
+    }
+    save_file(weights, folder / WEIGHTS_FILE)
+    what = " and ".join(_PLURAL[one.kind] for one in made.taught)
+    metadata = {
+        "schema": SCHEMA,
+        "name": about.name,
+        "version": about.version,
+        "kind": Way.NATIVE,
+        "task": f"detection of {what} in mammograms, CC and MLO",
+        "description": "Judges the candidates of the classical detector by what is around them on several grids"
+        + (", masses also by a map of the whole breast." if mass_map is not None else "."),
+        "intended_use": "research; not a medical device",
+        "contraindications": "no screening or diagnosis; implants, magnified views and tomosynthesis were never seen",
+        "authors": f"trained with cmmd-node {__version__}",
+        "licence": about.licence,
+        "data_source": "; ".join(made.sources),
+        "changelog": {about.version: f"{made.recipes}; manifest sha256 {made.manifest_sha256}"},
+        "pytorch_version": [".".join(torch.__version__.split(".")[:2])],
+        "architecture": ARCHITECTURE,
+        "kinds": [one.kind for one in made.taught],
+        "threshold": _THRESHOLD,
+        "probability_malignant": made.calibrated,
+        "subtypes": made.subtypes,
+        "eval_metrics": {
+            "validation": {
+                "images": made.images,
+                "hit": "the centre of the mark lies in the outline",
+                **{one.kind.value: one.metrics for one in made.taught},
+            }
+        },
+    }
+    (folder / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
+    (folder / LICENCE).write_text(about.licence_text)
+    (folder / MODEL_CARD).write_text(_card(made))
+
+
+def _card(made: Made) -> str:
+    about = made.about
+    sources = "\n".join(f"- {source}" for source in made.sources) or "A collection whose manifest names no source."
+    kinds = [one.kind for one in made.taught]
+    what = " and ".join(_PLURAL[kind] for kind in kinds)
+    left = "" if Kind.CALCIFICATION_CLUSTER in kinds else " Calcification clusters are left to the classical detector."
+    malignancy = (
+        "Its probability of malignancy of a lesion was calibrated (Platt) on the lesions that validate, the same on "
+        "which `auc_malignant` was measured."
+        if made.calibrated
+        else "It gives no probability of malignancy: too few lesions with a known result validated it."
+    )
+    subtypes = " Its probabilities of molecular subtypes are exploratory and not calibrated." if made.subtypes else ""
+    return f"""# {about.name} {about.version}
+
+Research software, not a medical device. Finds {what} in CC and MLO mammograms.{left} {malignancy}{subtypes}
+
+## Made from
+
+{sources}
+
+Manifest sha256 {made.manifest_sha256}; {made.recipes}; cmmd-node {__version__}.
+
+## Measured on the {made.images} images that were held out for validation
+
+They chose the operating point (about one false mark per image and kind at suspicion 0.5), so these figures flatter it a
+little.
+{"".join(map(_measured, made.taught))}
+## Limits
+
+Nothing is known of how it does on images of other makers, film or digital, than those above; of implants, of women
+without symptoms, and of lesions that the classical detector does not even take for candidates, which it never sees.
+"""
+
+
+def _measured(one: Taught) -> str:
+    figures = "\n".join(f"- {name}: {value}" for name, value in one.metrics.items() if not isinstance(value, dict))
+    beside = {"classical detector": one.metrics["classical"]}
+    if "without_map" in one.metrics:
+        beside["without the map of masses"] = one.metrics["without_map"]
+    others = "\n".join(
+        f"- {name}, on the same images: "
+        + (", ".join(f"{what} {value}" for what, value in told.items()) or "nothing outlined")
+        for name, told in beside.items()
+    )
+    return f"\n{_PLURAL[one.kind]}:\n\n{figures}\n{others}\n"
