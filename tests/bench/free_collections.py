@@ -1,7 +1,8 @@
 """The free collections as manifests: images that may shape what ships, and the split that only measures.
 
 ``python -m tests.bench.free_collections --out DIR [--data DIR]`` writes ``train.csv`` (CBIS-DDSM masses of the official
-train split and CDD-CESM; fold 0 validates) and ``test.csv`` (CBIS-DDSM masses of the official test split). Then
+train split and CDD-CESM; fold 0 validates), ``test.csv`` (CBIS-DDSM masses of the official test split) and ``mias.csv``
+(mini-MIAS, which only measures: images with CIRC, SPIC or MISC masses and NORM ones). Then
 
     cmmd-node train DIR/train.csv --held-out 0 --work DIR/work --out DIR/bundle --licence LICENSE
     cmmd-node evaluate DIR/test.csv --bundle DIR/bundle --out DIR/report
@@ -15,8 +16,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from cmmd_node.facts import Classification, Kind, Laterality, Spacing, View, ViewPosition
+from cmmd_node.facts import BreastLabel, Classification, Kind, Laterality, Spacing, View, ViewPosition
 from cmmd_node.train.manifest import LabelledImage, Lesion, write_manifest
+from tests.bench.froc import mini_mias_tasks
 from tests.bench.training_cases import Case, cbis, cesm
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -25,6 +27,8 @@ CBIS_SOURCE = (
     "10.1038/sdata.2017.177; CC BY 3.0"
 )
 CESM_SOURCE = "CDD-CESM, low-energy images, Khaled et al. 2021, DOI 10.7937/29kw-ae92; CC BY 4.0"
+MIAS_SOURCE = "mini-MIAS, Suckling et al. 2003; for research, nothing that ships learns from it"
+MIAS_MM = 0.2
 VALIDATES = 6
 """Every sixth patient, by number, is in fold 0; the others in fold 1."""
 RESULTS = {
@@ -53,6 +57,23 @@ def cesm_images(folder: Path) -> Iterator[LabelledImage]:
     """
     for path, case in zip(sorted((folder / "images").glob("*.jpg")), cesm(folder), strict=True):
         yield labelled(case, path, [None] * len(case.boxes_cr), CESM_SOURCE)
+
+
+def mias_images(folder: Path) -> Iterator[LabelledImage]:
+    """mini-MIAS; images in pairs are of one patient, left and right. All are MLO."""
+    for path, lesions in mini_mias_tasks(folder):
+        number = int(path.stem.removeprefix("mdb"))
+        yield LabelledImage(
+            path=path,
+            patient=f"mias-{(number + 1) // 2}",
+            group=f"mias-{(number + 1) // 2}",
+            view=View(Laterality.RIGHT if number % 2 else Laterality.LEFT, ViewPosition.MLO),
+            spacing=Spacing(row_mm=MIAS_MM, column_mm=MIAS_MM),
+            cohort="mini-mias",
+            label=BreastLabel() if lesions else BreastLabel(classification=Classification.NORMAL),
+            lesions=lesions,
+            source=MIAS_SOURCE,
+        )
 
 
 def labelled(case: Case, path: Path, results: list[Classification | None], source: str) -> LabelledImage:
@@ -86,7 +107,11 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     masses = arguments.data / "cbis-ddsm-masses"
     training = [*cbis_images(masses, "train"), *cesm_images(arguments.data / "cdd-cesm-malignant")]
-    for name, images in (("train.csv", training), ("test.csv", list(cbis_images(masses, "test")))):
+    measuring = {
+        "test.csv": list(cbis_images(masses, "test")),
+        "mias.csv": list(mias_images(arguments.data / "mini-mias")),
+    }
+    for name, images in ({"train.csv": training} | measuring).items():
         write_manifest(arguments.out / name, images)
         print(f"{name}: {len(images)} images, {sum(len(image.lesions or ()) for image in images)} lesions")
     return 0

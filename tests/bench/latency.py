@@ -6,9 +6,10 @@ A phantom exam of four views of 2294 x 1914 pixels, written as DICOM, goes throu
 pixels, finding the breast, candidates of masses and of clusters, patches, networks, marks; then the detector as a
 whole, and the exam as the node analyses it, from files to answers in so many child processes. Seconds are those of the
 fastest of some repeats, for all four views, with the model warm. They are told as ratios to two yardsticks measured in
-the same run: the networks' bare forward pass over the patches that they judge, and that of the convolutional trunk over
-all pixels of the four images, which is what a dense detector of its size would cost. Memory is the peak of resident
-memory during a stage (VmHWM, proc(5)), libraries included; for the last stage, that of the child processes together.
+the same run: the second looks' bare forward pass over the patches that they judge, and that of the convolutional trunk
+over all pixels of the four images, which is what a dense detector of its size would cost. Memory is the peak of
+resident memory during a stage (VmHWM, proc(5)), libraries included; for the last stage, that of the child processes
+together.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ from cmmd_node.cad import ClassicalDetector, Detector, open_detector
 from cmmd_node.cad.breast import find_breast
 from cmmd_node.cad.bundle import read_bundle
 from cmmd_node.cad.candidates import sighted
+from cmmd_node.cad.mass_map import added
 from cmmd_node.cad.native import Networks, judged, open_networks
 from cmmd_node.cad.patches import Atlas
 from cmmd_node.cad.second_look import GRIDS
-from cmmd_node.facts import ViewStatus
+from cmmd_node.facts import Kind, ViewStatus
 from cmmd_node.isolation import IsolatedPool
 from cmmd_node.phantom import make_exam, to_datasets
 from cmmd_node.route.analysis import ImageJob, analyse_image, load_detector
@@ -71,7 +73,7 @@ def run_once(folder: Path, watch: Stopwatch, detector: Detector, networks: Netwo
         lambda: [find_breast(pixels, position=m.view.position, spacing=m.spacing) for m, pixels in images],
     )
     pairs = [(pixels, breast) for (_, pixels), breast in zip(images, breasts, strict=True)]
-    for kind, network in networks.items():
+    for kind, network in networks.second_looks.items():
         seen = watch(f"candidates, {kind}", lambda kind=kind: [sighted(kind, *pair, classical) for pair in pairs])
         seen = [one for one in seen if len(one.features)]
         inputs = watch(
@@ -91,11 +93,19 @@ def run_once(folder: Path, watch: Stopwatch, detector: Detector, networks: Netwo
                 for patches, known in zip(inputs, features, strict=True)
             ],
         )
+        if kind is Kind.MASS and (mass_map := networks.mass_map) is not None:
+            places = [torch.from_numpy(one.places_mm) for one in seen]
+            watch(
+                "map of masses",
+                lambda mass_map=mass_map, seen=seen, places=places: [
+                    added(one.sheets[0], at, mass_map) for one, at in zip(seen, places, strict=True)
+                ],
+            )
         watch(
-            f"patches and network as in service, {kind}",
-            lambda kind=kind, network=network, seen=seen: [judged(one, kind, network) for one in seen],
+            f"all networks as in service, {kind}",
+            lambda kind=kind, seen=seen: [judged(one, kind, networks) for one in seen],
         )
-    trunk = next(iter(networks.values())).trunk
+    trunk = next(iter(networks.second_looks.values())).trunk
     whole = [torch.from_numpy(pixels)[None, None].to(memory_format=torch.channels_last) for _, pixels in images]
     watch("trunk over all pixels", lambda: [trunk(pixels) for pixels in whole])
     watch(
@@ -128,9 +138,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     watch, bundle = Stopwatch(), read_bundle(arguments.bundle)
     detector = watch("open the bundle, golden marks included", lambda: open_detector(str(arguments.bundle)))
-    networks = {
-        kind: network.eval().to(memory_format=torch.channels_last) for kind, network in open_networks(bundle).items()
-    }
+    networks = open_networks(bundle)
+    networks.named().eval().to(memory_format=torch.channels_last)
     with TemporaryDirectory() as name:
         for number, ds in enumerate(to_datasets(make_exam(SEED))):
             ds.save_as(Path(name) / f"{number}.dcm", enforce_file_format=True)

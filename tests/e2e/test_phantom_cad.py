@@ -71,7 +71,7 @@ def test_phantoms_are_as_hard_as_they_should_be(phantoms: Path) -> None:
 
 def test_outlined_phantoms_teach_a_bundle_to_find_and_to_judge(phantoms: Path, tmp_path: Path) -> None:
     manifest = phantoms / "manifest.csv"
-    bundle = trained(tmp_path, manifest, "--held-out", 3, "--left-out", UNSEEN, "--epochs", 24)
+    bundle = trained(tmp_path, manifest, "--held-out", 3, "--left-out", UNSEEN, "--epochs", 24, "--map-epochs", 16)
     run("evaluate", manifest, "--bundle", bundle, "--fold", UNSEEN, "--draws", 200, "--out", tmp_path / "report")
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert metrics["data"]["patients"] == PATIENTS // 5
