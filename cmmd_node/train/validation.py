@@ -23,8 +23,9 @@ _USUAL_FALSE_MARKS = 1.0
 MAP_SHARE: Final = torch.tensor([1.6, 1.0])
 """By what answers of the map are multiplied before they are added to those of a second look.
 
-The focal loss draws log odds towards 0: the least of it is where they are those of the truth divided by 2.7. Part of
-what the map says the second look has said as well. Of 1, 1.6 and 2.2, 1.6 found most on held-out images of CBIS-DDSM.
+The focal loss draws log odds of lesions towards 0: it is least where they are those of the truth divided by 2.7. Part
+of what the map says the second look has said as well; held-out images of CBIS-DDSM chose 1.6, and 1 is about as good.
+Log odds of malignancy are what they are.
 """
 _ENOUGH = 20
 """Benign and as many malignant lesions of a kind on images that validate: fewer calibrate no probability."""
