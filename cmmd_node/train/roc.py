@@ -44,7 +44,7 @@ def roc_curve(scores: FloatArray, truth: BoolArray) -> tuple[FloatArray, FloatAr
     """
     levels, place = np.unique(scores, return_inverse=True)
     counts = [np.bincount(place, one, len(levels))[::-1].cumsum() for one in (~truth, truth)]
-    false, true = (np.concatenate([[0.0], count / max(count[-1], 1.0)]) for count in counts)
+    false, true = (np.concatenate([[0.0], count / count.max(initial=1.0)]) for count in counts)
     return np.concatenate([[np.inf], levels[::-1]]), false, true
 
 

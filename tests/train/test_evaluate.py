@@ -170,6 +170,17 @@ def test_unlabelled_breast_is_unknown_and_not_negative(
     assert told["detection"]["images"] == 46
 
 
+def test_collection_without_labels_is_measured_by_its_outlines(
+    collection: tuple[Path, list[LabelledImage]], tmp_path: Path
+) -> None:
+    images = [replace(image, label=BreastLabel()) for image in collection[1]]
+    write_manifest(tmp_path / "manifest.csv", images)
+    metrics = evaluate(read_manifest(tmp_path / "manifest.csv"), answers(images, marks=marks), draws=DRAWS)
+    assert (metrics["malignancy"]["labelled_breasts"], metrics["malignancy"]["unlabelled_breasts"]) == (0, 24)
+    assert [part["breasts"] for part in metrics["malignancy"]["parts"]] == [0]
+    assert metrics["detection"]["kinds"]
+
+
 def test_left_out_images_are_told_and_not_used(collection: tuple[Path, list[LabelledImage]], tmp_path: Path) -> None:
     told = evaluate(changed(collection, tmp_path, excluded="damaged: holes"), answers(collection[1]), draws=DRAWS)
     assert told["data"]["left_out"] == {"damaged: holes": 2}
