@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
 
-from cmmd_node.train.bootstrap import FloatArray
+from cmmd_node.train.bootstrap import FloatArray, bootstrap, interval
 from cmmd_node.train.roc import BoolArray
 
 BINS: Final = 10
@@ -26,6 +28,30 @@ class Bin:
     low: float
     high: float
     """Wilson's 95 % interval of `observed`; it takes units for independent."""
+
+
+def calibration_of(probabilities: FloatArray, truth: BoolArray, groups: Sequence[str], *, draws: int) -> dict[str, Any]:
+    """Brier score, calibration error and reliability of what a model told, with intervals over groups.
+
+    Returns
+    -------
+    dict
+        Plain values, ready for JSON.
+    """
+    whole, drawn = bootstrap(
+        groups,
+        lambda weights: np.array(
+            [brier(probabilities, truth, weights), expected_calibration_error(probabilities, truth, weights)]
+        ),
+        draws=draws,
+    )
+    share = float(truth.mean()) if len(truth) else math.nan
+    return {
+        "brier": interval(whole[0], drawn[:, 0]).to_json(),
+        "brier_of_the_share_of_cancers": share * (1.0 - share) if math.isfinite(share) else None,
+        "expected_calibration_error": interval(whole[1], drawn[:, 1]).to_json(),
+        "bins": [asdict(one) for one in reliability(probabilities, truth)],
+    }
 
 
 def brier(probabilities: FloatArray, truth: BoolArray, weights: FloatArray | None = None) -> float:

@@ -17,6 +17,7 @@ from cmmd_node.facts import Classification, Kind, Mark, Spacing, ViewPosition
 from cmmd_node.train.answers import Answers, ImageAnswer
 from cmmd_node.train.bootstrap import FloatArray, bootstrap, interval
 from cmmd_node.train.breasts import tells_probability
+from cmmd_node.train.calibration import calibration_of
 from cmmd_node.train.froc import RATES, Froc, MarkedImage, marks_within, score_marks
 from cmmd_node.train.images import image_spacing
 from cmmd_node.train.manifest import LabelledImage, Lesion
@@ -183,22 +184,25 @@ def diameter_mm(lesion: Lesion, spacing: Spacing | None) -> float | None:
 def _malignancy_of_lesions(
     read: Sequence[LabelledImage], entrants: Sequence[tuple[str, Answers]], *, draws: int
 ) -> dict[str, Any] | None:
-    """Whether marks on malignant lesions get higher probabilities than those on benign ones; a lesion on one image is
-    the unit, and one without a mark scores 0."""
+    """Whether marks on malignant lesions get higher probabilities than those on benign ones, and whether they are any.
+
+    A lesion on one image is the unit, and its most suspicious mark speaks for it. One without a mark scores 0, and is
+    left out of the calibration, which is that of the first model.
+    """
     lesions = [(lesion, image) for image in read for lesion in image.lesions or () if lesion.classification is not None]
     truth = np.array([lesion.classification is Classification.MALIGNANT for lesion, _ in lesions], dtype=bool)
     telling = [(name, answers) for name, answers in entrants if tells_probability(answers)]
     if not 0 < truth.sum() < len(truth) or not telling:
         return None
     within = [[marks_within(marks_on(answers, image), lesion) for lesion, image in lesions] for _, answers in telling]
-    scores = np.array(
-        [[max((mark.probability_malignant or 0.0 for mark in marks), default=0.0) for marks in row] for row in within]
-    )
+    scores = np.array([[_probability_malignant(marks) for marks in row] for row in within])
+    groups = [image.group for _, image in lesions]
     whole, drawn = bootstrap(
-        [image.group for _, image in lesions],
+        groups,
         lambda weights: np.array([auc(row, truth, weights) for row in scores]),
         draws=draws,
     )
+    marked = [number for number, marks in enumerate(within[0]) if marks]
     return {
         "lesions": len(lesions),
         "malignant": int(truth.sum()),
@@ -210,4 +214,12 @@ def _malignancy_of_lesions(
             }
             for number, (name, _) in enumerate(telling)
         ],
+        "calibration": calibration_of(
+            scores[0, marked], truth[marked], [groups[number] for number in marked], draws=draws
+        ),
     }
+
+
+def _probability_malignant(marks: Sequence[Mark]) -> float:
+    speaks = max(marks, key=lambda mark: mark.suspicion, default=None)
+    return 0.0 if speaks is None else speaks.probability_malignant or 0.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +16,7 @@ from cmmd_node.facts import Laterality
 from cmmd_node.train.answers import Answers
 from cmmd_node.train.bootstrap import FloatArray, bootstrap, interval
 from cmmd_node.train.breasts import Breast, malignancy_scores, tells_probability
-from cmmd_node.train.calibration import brier, expected_calibration_error, reliability
+from cmmd_node.train.calibration import calibration_of
 from cmmd_node.train.manifest import ABNORMALITIES
 from cmmd_node.train.metadata import metadata_scores
 from cmmd_node.train.roc import (
@@ -80,7 +79,7 @@ def malignancy(breasts: Sequence[Breast], entrants: Sequence[tuple[str, Answers]
             {"name": name}
             | _compared(names, scores[:, inside], truth[inside], groups[inside], draws=draws)
             | (
-                {"calibration": _calibration(scores[0, inside], truth[inside], groups[inside], draws=draws)}
+                {"calibration": calibration_of(scores[0, inside], truth[inside], list(groups[inside]), draws=draws)}
                 if tells_probability(first)
                 else {}
             )
@@ -119,25 +118,6 @@ def _curve(scores: FloatArray, truth: BoolArray) -> list[list[float]]:
     _, false, true = roc_curve(scores, truth)
     chosen = np.unique(np.linspace(0, len(false) - 1, min(_MOST_POINTS, len(false))).round().astype(int))
     return [[round(float(false[i]), 4), round(float(true[i]), 4)] for i in chosen]
-
-
-def _calibration(
-    probabilities: FloatArray, truth: BoolArray, groups: np.ndarray[Any, Any], *, draws: int
-) -> dict[str, Any]:
-    whole, drawn = bootstrap(
-        list(groups),
-        lambda weights: np.array(
-            [brier(probabilities, truth, weights), expected_calibration_error(probabilities, truth, weights)]
-        ),
-        draws=draws,
-    )
-    share = float(truth.mean()) if len(truth) else math.nan
-    return {
-        "brier": interval(whole[0], drawn[:, 0]).to_json(),
-        "brier_of_the_share_of_cancers": share * (1.0 - share) if math.isfinite(share) else None,
-        "expected_calibration_error": interval(whole[1], drawn[:, 1]).to_json(),
-        "bins": [asdict(one) for one in reliability(probabilities, truth)],
-    }
 
 
 def _operating_points(

@@ -74,19 +74,7 @@ def _charts(metrics: Mapping[str, Any]) -> dict[str, list[Markup]]:
         if part["malignant"]
     ]
     calibration = [
-        line_chart(
-            f"Reliability, {part['name']}",
-            "probability told",
-            "share of malignant breasts",
-            [
-                Line(
-                    "mean of each tenth, 95 %",
-                    [(one["predicted"], one["observed"]) for one in part["calibration"]["bins"]],
-                    [(one["low"], one["high"]) for one in part["calibration"]["bins"]],
-                )
-            ],
-            diagonal=True,
-        )
+        _reliability(f"Reliability, {part['name']}", "share of malignant breasts", part["calibration"])
         for part in metrics["malignancy"]["parts"]
         if part.get("calibration")
     ]
@@ -100,5 +88,19 @@ def _charts(metrics: Mapping[str, Any]) -> dict[str, list[Markup]]:
         )
         for kind in (metrics["detection"] or {"kinds": []})["kinds"]
     ]
-    drawn = {"roc": roc, "calibration": calibration, "froc": froc}
+    lesions = (metrics["detection"] or {}).get("malignancy_of_lesions")
+    of_lesions = (
+        [_reliability("Reliability, lesions", "share of malignant lesions", lesions["calibration"])] if lesions else []
+    )
+    drawn = {"roc": roc, "calibration": calibration, "froc": froc, "lesions": of_lesions}
     return {name: [Markup(one) for one in charts] for name, charts in drawn.items()}  # `plots` escapes
+
+
+def _reliability(title: str, of_what: str, calibration: Mapping[str, Any]) -> str:
+    bins = calibration["bins"]
+    line = Line(
+        "mean of each tenth, 95 %",
+        [(one["predicted"], one["observed"]) for one in bins],
+        [(one["low"], one["high"]) for one in bins],
+    )
+    return line_chart(title, "probability told", of_what, [line], diagonal=True)

@@ -256,8 +256,10 @@ def test_malignancy_of_lesions_is_that_of_the_marks_in_them(
     write_manifest(tmp_path / "m.csv", own)
 
     def told_marks(image: LabelledImage) -> tuple[Mark, ...]:
-        high = number_of(image) % 4 == 1
-        return () if number_of(image) == 1 else (mark(CENTER_CR, 0.5, 0.8 if high else 0.2), mark(FALSE_CR, 0.9, 0.99))
+        if number_of(image) == 1:
+            return ()
+        told = 0.8 if number_of(image) % 4 == 1 else 0.2
+        return mark(CENTER_CR, 0.3, 0.99), mark(CENTER_CR, 0.5, told), mark(FALSE_CR, 0.9, 0.99)
 
     told = evaluate(read_manifest(tmp_path / "m.csv"), answers(own, marks=told_marks), draws=DRAWS)
     lesions = told["detection"]["malignancy_of_lesions"]
@@ -265,6 +267,11 @@ def test_malignancy_of_lesions_is_that_of_the_marks_in_them(
     (row,) = lesions["models"]
     assert row["marked"] == 22
     assert row["auc"]["value"] == pytest.approx(10 / 12)  # the patient without marks scores 0
+    calibration = lesions["calibration"]
+    assert calibration["brier"]["value"] == pytest.approx(0.04)
+    assert [(one["count"], one["observed"]) for one in calibration["bins"]] == [(12, 0.0), (10, 1.0)]
+    page, _ = write_report(tmp_path / "out", told, [])
+    assert "Reliability, lesions" in page.read_text()
     assert told["malignancy"]["scores"]["model 1"] == "probability of malignancy"
 
 
