@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,6 +88,7 @@ def train(
     epochs: Annotated[int, typer.Option(min=1, help="How often each image is seen.")] = 30,
     map_epochs: Annotated[int, typer.Option(min=0, help="The same for the map of masses; 0: without one.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    processes: Annotated[int, typer.Option(min=0, help="Images prepared at once; 0: one a core.")] = 0,
     device: Annotated[str, typer.Option(help="As torch names it: cpu, cuda.")] = "cpu",
 ) -> None:
     """Train on outlined or labelled images, and pack the networks as a bundle that is ready to install."""
@@ -114,6 +116,7 @@ def train(
             work=work,
             held_out=held_out,
             left_out=left_out,
+            processes=processes or os.cpu_count() or 1,
             device=device,
             tell=tell,
         )

@@ -1,7 +1,7 @@
 """Images as training sees them: the candidates in the breast and what is known of them, kept on disk.
 
 Known is which of them are lesions, where somebody outlined these, and what the label of the breast says. Preparing an
-image takes about half a second and leaves some hundred kilobytes, so it is done once: the cache is a folder with one
+image takes a fraction of a second and leaves some hundred kilobytes, so it is done once: the cache is a folder with one
 file for each image and kind of lesion, named by the digest of what decides its content.
 """
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache, partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,7 @@ from cmmd_node.cad.candidates import Sighted, sighted
 from cmmd_node.cad.classical import ClassicalDetector
 from cmmd_node.errors import NotAnalysed
 from cmmd_node.facts import BreastLabel, Classification, Kind, PointCR, Subtype
+from cmmd_node.isolation import IsolatedPool, Lost
 from cmmd_node.train.images import read_picture
 from cmmd_node.train.manifest import LabelledImage
 
@@ -28,6 +31,10 @@ _MALIGNANT = {Classification.MALIGNANT: 1, Classification.BENIGN: 0}
 _SUBTYPES = tuple(Subtype)
 _LEAST_HALF_MM = 2.0
 """Lesions that are smaller than twice this are given some room."""
+_SECONDS: Final = 300.0
+"""Deadline of one image."""
+_AHEAD: Final = 8
+"""Images for each process that are given out before the first of them is read back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,21 +95,48 @@ class Unprepared:
 
 
 def prepared_images(
-    images: Sequence[LabelledImage], cache: Path
+    images: Sequence[LabelledImage], folder: Path, *, processes: int
 ) -> Iterator[Mapping[Kind, PreparedImage] | Unprepared]:
-    """Prepare images, or take them from the cache, one after the other."""
-    cache.mkdir(parents=True, exist_ok=True)
-    classical = ClassicalDetector()
-    for image in images:
-        try:
-            digest = _digest(image, classical)
-            files = {kind: cache / f"{digest}-{kind}.npz" for kind in Kind}
-            if not all(file.is_file() for file in files.values()):
-                for kind, prepared in prepare(image, classical).items():
-                    _write(prepared, files[kind])
-            yield {kind: _read(file) for kind, file in files.items()}
-        except (NotAnalysed, OSError) as error:
-            yield Unprepared(image.path, str(error))
+    """Prepare images, or take them from the cache; in their order.
+
+    Parameters
+    ----------
+    folder : Path
+        The cache.
+    processes : int
+        How many images are worked on at once, each in a child process; one that crashes or hangs costs its image only.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pool = IsolatedPool(processes)
+    try:
+        for first in range(0, len(images), _AHEAD * processes):
+            some = images[first : first + _AHEAD * processes]
+            for image, told in zip(some, pool.map(partial(_prepared, folder), some, seconds=_SECONDS), strict=True):
+                if isinstance(told, Lost):
+                    yield Unprepared(image.path, told.reason)
+                else:
+                    yield told if isinstance(told, Unprepared) else {kind: _read(file) for kind, file in told.items()}
+    finally:
+        pool.close()
+
+
+def _prepared(folder: Path, image: LabelledImage) -> Mapping[Kind, Path] | Unprepared:
+    """The files of an image in the cache; runs in a child process."""
+    classical = _classical()
+    try:
+        digest = _digest(image, classical)
+        files = {kind: folder / f"{digest}-{kind}.npz" for kind in Kind}
+        if not all(file.is_file() for file in files.values()):
+            for kind, prepared in prepare(image, classical).items():
+                _write(prepared, files[kind])
+    except (NotAnalysed, OSError) as error:
+        return Unprepared(image.path, str(error))
+    return files
+
+
+@cache
+def _classical() -> ClassicalDetector:
+    return ClassicalDetector()
 
 
 def prepare(image: LabelledImage, classical: ClassicalDetector) -> dict[Kind, PreparedImage]:

@@ -45,6 +45,7 @@ def train_bundle(
     work: Path,
     held_out: int | None = None,
     left_out: int | None = None,
+    processes: int,
     device: str = "cpu",
     tell: Callable[[Step | str], None],
 ) -> Bundle:
@@ -65,6 +66,8 @@ def train_bundle(
         Fold that validates; default: every sixth group.
     left_out : int, optional
         Fold whose images are not looked at, to measure on afterwards.
+    processes : int
+        How many images are prepared at once.
     tell
         Called with how far the preparation is, and with a line for each epoch and each image that is not used.
 
@@ -84,7 +87,7 @@ def train_bundle(
     used = [image for image in used if left_out is None or image.fold != left_out]
     parts = ([i for i in used if not _validates(i, held_out)], [i for i in used if _validates(i, held_out)])
     work.mkdir(parents=True, exist_ok=True)
-    training, validation = (_prepared(part, work / "prepared", tell) for part in parts)
+    training, validation = (_prepared(part, work / "prepared", processes, tell) for part in parts)
     if not any(image[Kind.MASS].shows for image in validation):
         raise NodeError(f"{manifest}: no image that validates has an outlined mass, and no label tells of one")
     masses = [image[Kind.MASS] for image in training]
@@ -197,10 +200,10 @@ def _validates(image: LabelledImage, held_out: int | None) -> bool:
 
 
 def _prepared(
-    images: Sequence[LabelledImage], cache: Path, tell: Callable[[Step | str], None]
+    images: Sequence[LabelledImage], cache: Path, processes: int, tell: Callable[[Step | str], None]
 ) -> list[Mapping[Kind, PreparedImage]]:
     ready = []
-    for done, image in enumerate(prepared_images(images, cache), start=1):
+    for done, image in enumerate(prepared_images(images, cache, processes=processes), start=1):
         if isinstance(image, Unprepared):
             tell(f"{image.path} is not used: {image.reason}")
         else:

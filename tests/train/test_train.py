@@ -65,6 +65,7 @@ def train(folder: Path, manifest: Path, name: str, told: list[Any], **changes: A
         "map_recipe": MAP_RECIPE,
         "work": folder / f"{name}-work",
         "held_out": 0,
+        "processes": 1,
         "tell": told.append,
         **changes,
     }
