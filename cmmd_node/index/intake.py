@@ -21,8 +21,8 @@ _PATIENT = (
     .with_for_update()
 )
 _NEW_STUDY = {
-    "sqlite": sqlite.insert(study).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(study).on_conflict_do_nothing(),
+    "sqlite": sqlite.insert(study).on_conflict_do_nothing().returning(study.c.study_instance_uid),
+    "postgresql": postgresql.insert(study).on_conflict_do_nothing().returning(study.c.study_instance_uid),
 }
 _JOIN_ROUND = (
     update(round_)
@@ -238,7 +238,8 @@ def _lock_study(connection: Connection, new: NewInstance) -> tuple[str, str, str
             "patient_birth_date": new.patient_birth_date,
             "created_ms": now_ms(),
         }
-        if connection.execute(_NEW_STUDY[connection.dialect.name], values).rowcount:
+        # The row comes back when it was made; SQLAlchemy's count of inserted rows is -1 on PostgreSQL, made or not.
+        if connection.execute(_NEW_STUDY[connection.dialect.name], values).first() is not None:
             return None
         row = connection.execute(_PATIENT, uid).one()  # a twin was faster
     return row.patient_id, row.patient_name, row.patient_birth_date

@@ -24,7 +24,7 @@ from cmmd_node.facts import (
     ViewResult,
     ViewStatus,
 )
-from cmmd_node.index import Index, deliveries, now_ms, rounds, status
+from cmmd_node.index import Index, deliveries, intake, now_ms, rounds, status
 from cmmd_node.index.holdings import kept_of_series
 from cmmd_node.index.intake import NewInstance, record_instance, take_up_prior
 from cmmd_node.index.tables import DeliveryState, RoundState
@@ -72,6 +72,24 @@ def result(number: int) -> rounds.WrittenResult:
         size_bytes=1,
         digest="d",
     )
+
+
+def test_of_two_first_images_of_a_study_at_once_one_opens_its_round(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twin_is_faster() -> int:
+        """Comes in when the other has found no study and is about to make it."""
+        monkeypatch.setattr(intake, "now_ms", now_ms)
+        assert arrive(index, "first") == 1
+        return now_ms()
+
+    if index.is_sqlite:  # one writer at a time: the twin can only be before or after
+        twin_is_faster()
+    else:
+        monkeypatch.setattr(intake, "now_ms", twin_is_faster)
+    assert arrive(index, "second") is None
+    with index.read() as connection:
+        assert len(intake.indexed_objects(connection)) == 2
 
 
 def test_images_join_the_round_that_settles_and_open_another_once_it_is_closed(index: Index) -> None:
