@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from cmmd_node import __version__
 from cmmd_node.cad.bundle import LICENCE, METADATA, MODEL_CARD, SCHEMA, Way
@@ -93,7 +93,7 @@ def fill(folder: Path, made: Made) -> None:
     weights = {
         name: (value.half() if name in halves else value).contiguous() for name, value in networks.state_dict().items()
     }
-    save_file(weights, folder / WEIGHTS_FILE)
+    (folder / WEIGHTS_FILE).write_bytes(save(weights))  # save_file makes a file that only its owner can read
     what = " and ".join(_PLURAL[one.kind] for one in made.taught)
     metadata = {
         "schema": SCHEMA,

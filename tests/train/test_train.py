@@ -90,6 +90,8 @@ def test_training_ends_in_a_bundle_that_finds_the_same_after_an_interruption(tmp
     reason = "nobody outlined lesions on it, and no label says which its breast holds"
     assert f"{tmp_path / '2.png'} is not used: {reason}" in told
 
+    modes = [(first / name).stat().st_mode for name in ("model.safetensors", "metadata.json")]
+    assert modes[0] == modes[1]  # who may read the one may read the other
     bundle = read_bundle(first)
     assert bundle.metadata.data_source == "Nobody et al. 2026, CC0"
     assert bundle.metadata.eval_metrics["validation"]["mass"]["lesions"] == 1
