@@ -29,7 +29,7 @@ from cmmd_node.receive.commitment import CommitmentRequests
 from cmmd_node.receive.filesystem import doubt
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.scp import Receiver
-from cmmd_node.settings import BUILTIN, Settings
+from cmmd_node.settings import CLASSICAL, Settings
 from cmmd_node.tls import check_certificate
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ def _work(settings: Settings, index: Index, _number: int, stop: threading.Event)
     processes = settings.cad.threads or os.cpu_count() or 1
     pool = IsolatedPool(processes)
     bundle = settings.cad.bundle
-    if bundle != BUILTIN:
+    if bundle != CLASSICAL:
         try:
             prove_detector(pool, bundle, seconds=_OPEN_SECONDS)
         except StartRefused:

@@ -195,8 +195,8 @@ class SettleSettings(_Section):
         return self
 
 
-#: The word for the model that comes with the program.
-BUILTIN = "builtin"
+#: The words for the models that come with the program: networks, and the detector that needs none.
+BUILTIN, CLASSICAL = "builtin", "classical"
 
 
 class CadSettings(_Section):
@@ -211,8 +211,9 @@ class CadSettings(_Section):
     @field_validator("bundle")
     @classmethod
     def _there(cls, value: str) -> str:
-        if value != BUILTIN and not (Path(value) / "metadata.json").is_file():
-            raise ValueError(f"{value!r} is neither {BUILTIN!r} nor the folder of a model bundle, with a metadata.json")
+        if value not in (BUILTIN, CLASSICAL) and not (Path(value) / "metadata.json").is_file():
+            ours = f"{BUILTIN!r} nor {CLASSICAL!r}"
+            raise ValueError(f"{value!r} is neither {ours} nor the folder of a model bundle, with a metadata.json")
         return value
 
     @field_validator("analyses")

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from cmmd_node.index import Index, open_index
-from cmmd_node.settings import Settings
+from cmmd_node.settings import CLASSICAL, Settings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -121,6 +121,7 @@ def make_settings(tmp_path: Path, database_url: str) -> MakeSettings:
                 "node": {**node, **sections.get("node", {})},
                 "receive": {**receive, **sections.get("receive", {})},
                 "web": {"port": web_port, **sections.get("web", {})},
+                "cad": {"bundle": CLASSICAL, **sections.get("cad", {})},
             }
         )
 

@@ -23,7 +23,7 @@ import httpx
 from cmmd_node.deliver import echo
 from cmmd_node.index import Index, open_index
 from cmmd_node.index import status as index_status
-from cmmd_node.settings import Settings, load_settings
+from cmmd_node.settings import CLASSICAL, Settings, load_settings
 from tests.conftest import free_ports, need
 
 START_SECONDS = 60.0
@@ -65,7 +65,8 @@ class RunningNode:
     peer, dicomweb
         Tables of ``[[peer]]`` and ``[[dicomweb]]``.
     sections
-        Other sections; what is not given is set for a test: free ports, a settle time of a second, one CAD process.
+        Other sections; what is not given is set for a test: free ports, a settle time of a second, one CAD
+        process with the detector that starts at once.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class RunningNode:
             "receive": {"port": receive_port, "accept": "any", "reserve_mb": 16},
             "web": {"port": web_port},
             "settle": {"quiet_seconds": 1, "complete_seconds": 0.3},
-            "cad": {"threads": 1},
+            "cad": {"threads": 1, "bundle": CLASSICAL},
             "deliver": {"retry_seconds": 0.2},
         }
         self.folder = folder

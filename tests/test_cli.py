@@ -521,10 +521,12 @@ def test_models_are_checked_installed_and_listed(run: Run, tmp_path: Path) -> No
     assert "LICENSE has sha256" in refused.stderr
     rows = json.loads(run("models", "list", "--config", config, "--json").stdout)
     assert [(row["name"], row["in_use"], row["problem"]) for row in rows] == [
-        ("cmmd-node-classical", True, ""),
+        ("cmmd-node-builtin", True, ""),
+        ("cmmd-node-classical", False, ""),
         ("tiny", False, ""),
     ]
-    assert json.loads(run("models", "show", rows[1]["bundle"]).stdout)["kind"] == "command"
+    shown = [json.loads(run("models", "show", rows[number]["bundle"]).stdout) for number in (0, 2)]
+    assert [one["kind"] for one in shown] == ["native", "command"]
 
 
 def test_train_says_what_is_wrong_with_its_manifest(run: Run, tmp_path: Path) -> None:

@@ -54,6 +54,21 @@ def test_top_level_is_what_the_design_names() -> None:
     assert {line.split("/")[0] for line in listed.splitlines()} == TOP
 
 
+def test_an_installed_package_has_every_file_of_the_checkout() -> None:
+    package = ROOT / "cmmd_node"
+    globs = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
+    packed = {path for glob in globs["cmmd_node"] for path in package.glob(glob)} | set(package.rglob("*.py"))
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "cmmd_node"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert {ROOT / line for line in listed.splitlines()} - packed == set()
+
+
 def test_readme_begins_with_the_two_commands_and_ci_runs_the_second() -> None:
     commands = re.findall(r"^    (\S.*)$", README, re.M)
     assert commands[:2] == ["deploy/install && .venv/bin/cmmd-node demo", "tests/run"]

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cmmd_node.errors import BundleRefused
 from cmmd_node.facts import Kind, Model
+from cmmd_node.settings import BUILTIN
 
 SCHEMA = "cmmd-node-bundle/1"
 METADATA = "metadata.json"
@@ -35,6 +36,7 @@ MODEL_CARD, LICENCE = "MODEL_CARD.md", "LICENSE"
 GOLDEN_IMAGE, GOLDEN_VIEW, GOLDEN_MARKS = "golden/image.png", "golden/view.json", "golden/marks.json"
 _ALWAYS_THERE = (MODEL_CARD, LICENCE, GOLDEN_IMAGE, GOLDEN_VIEW, GOLDEN_MARKS)
 _LARGEST_METADATA = 1 << 20
+_BUILTIN_FOLDER = Path(__file__).parent / "builtin"
 
 Word = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -145,6 +147,17 @@ class Bundle:
         """Who speaks; `code` is what decides the answers besides the bundle's files."""
         digest = hashlib.sha256(f"{self.digest} {code}".encode()).hexdigest()
         return Model(name=self.metadata.name, version=self.metadata.version, digest=digest)
+
+
+def bundle_named(name: str) -> Bundle:
+    """The bundle that the setting names: "builtin" or a folder.
+
+    Raises
+    ------
+    BundleRefused
+        As `read_bundle`.
+    """
+    return read_bundle(_BUILTIN_FOLDER if name == BUILTIN else Path(name))
 
 
 def read_bundle(folder: Path) -> Bundle:

@@ -1,19 +1,27 @@
-"""Which detector speaks: the built-in one, or what a model bundle brings."""
+"""Which detector speaks: the classical one, or what a model bundle brings, the built-in one among them."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from cmmd_node.cad import golden
 from cmmd_node.cad.breast import Breast, Field
-from cmmd_node.cad.bundle import Bundle, Way, read_bundle
+from cmmd_node.cad.bundle import Bundle, Way, bundle_named
 from cmmd_node.cad.classical import ClassicalDetector, breast_in, cluster_marks, reported
 from cmmd_node.errors import ModelFault
 from cmmd_node.facts import Kind, Mark, Model, Spacing, View
-from cmmd_node.settings import BUILTIN
+from cmmd_node.settings import CLASSICAL
+
+_DECIDING: Final = {
+    Way.NATIVE: ("candidates.py", "mass_map.py", "native.py", "patches.py", "second_look.py", "specks.py"),
+    Way.EXPORTED: ("exported.py",),
+    Way.COMMAND: ("command.py",),
+}
+"""Files that decide the answers of a bundle, besides its own and those of the classical detector."""
 
 
 class Detector(Protocol):
@@ -32,14 +40,14 @@ Finder = Callable[[Field, Breast, View], list[Mark]]
 
 
 def open_detector(bundle: str) -> Detector:
-    """The detector that the setting names: "builtin" or the folder of a bundle.
+    """The detector that the setting names: "builtin", "classical" or the folder of a bundle.
 
     Raises
     ------
     BundleRefused
         The bundle cannot be used, or does not answer as it did when it was made.
     """
-    return ClassicalDetector() if bundle == BUILTIN else BundleDetector(read_bundle(Path(bundle)))
+    return ClassicalDetector() if bundle == CLASSICAL else BundleDetector(bundle_named(bundle))
 
 
 def model_of(bundle: str) -> Model:
@@ -50,7 +58,7 @@ def model_of(bundle: str) -> Model:
     BundleRefused
         The bundle's files are not what they should be.
     """
-    return ClassicalDetector().model if bundle == BUILTIN else _model(read_bundle(Path(bundle)))
+    return ClassicalDetector().model if bundle == CLASSICAL else _model(bundle_named(bundle))
 
 
 class BundleDetector:
@@ -104,7 +112,10 @@ class BundleDetector:
 
 
 def _model(bundle: Bundle) -> Model:
-    return bundle.model(code=ClassicalDetector().model.digest)
+    code = hashlib.sha256(ClassicalDetector().model.digest.encode())
+    for name in _DECIDING[bundle.metadata.kind]:
+        code.update((Path(__file__).parent / name).read_bytes())
+    return bundle.model(code=code.hexdigest())
 
 
 def _finder(bundle: Bundle) -> Finder:

@@ -1,4 +1,4 @@
-"""Which models a node has: the built-in one, the installed bundles and the one in use."""
+"""Which models a node has: those that come with it, the installed bundles and the one in use."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any
 
 from cmmd_node.cad.detector import model_of
 from cmmd_node.errors import BundleRefused
-from cmmd_node.settings import BUILTIN, Settings
+from cmmd_node.settings import BUILTIN, CLASSICAL, Settings
+
+_OURS = (BUILTIN, CLASSICAL)
 
 
 def inventory(settings: Settings) -> list[dict[str, Any]]:
     """A row for each: ``bundle``, ``in_use``, ``name``, ``version``, ``digest``, ``problem``; plain values for JSON."""
     used, models = settings.cad.bundle, settings.models_dir
     folders = [str(folder) for folder in sorted(models.glob("[!.]*"))] if models.is_dir() else []
-    if used != BUILTIN and Path(used).absolute() not in {Path(folder).absolute() for folder in folders}:
+    if used not in _OURS and Path(used).absolute() not in {Path(folder).absolute() for folder in folders}:
         folders.append(used)
-    return [_row(bundle, in_use=_same(bundle, used)) for bundle in (BUILTIN, *folders)]
+    return [_row(bundle, in_use=_same(bundle, used)) for bundle in (*_OURS, *folders)]
 
 
 def _row(bundle: str, *, in_use: bool) -> dict[str, Any]:
@@ -35,4 +37,6 @@ def _row(bundle: str, *, in_use: bool) -> dict[str, Any]:
 
 
 def _same(bundle: str, used: str) -> bool:
-    return bundle == used or (BUILTIN not in (bundle, used) and Path(bundle).absolute() == Path(used).absolute())
+    if bundle in _OURS or used in _OURS:
+        return bundle == used
+    return Path(bundle).absolute() == Path(used).absolute()

@@ -21,6 +21,7 @@ models_app = typer.Typer(no_args_is_help=True, help="Model bundles: what is inst
 app.add_typer(models_app, name="models")
 
 BundleArgument = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder of a bundle.")]
+BundleName = Annotated[str, typer.Argument(help="builtin, or the folder of a bundle.")]
 
 
 @app.command()
@@ -28,7 +29,7 @@ def evaluate(
     manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV file: images and labels.")],
     *,
     out_dir: Annotated[Path, typer.Option("--out", help="Where report.html, metrics.json and answers go.")],
-    bundle: Annotated[str, typer.Option(help="The model: builtin, or the folder of a bundle.")] = "builtin",
+    bundle: Annotated[str, typer.Option(help="The model: builtin, classical, or the folder of a bundle.")] = "builtin",
     answers: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="What another model said, instead of a bundle.")
     ] = None,
@@ -125,7 +126,7 @@ def train(
 
 @models_app.command("list")
 def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """The built-in model and the installed bundles; what cannot be used, and why."""
+    """The models that come with the node and the installed bundles; what cannot be used, and why."""
     from cmmd_node.cad.inventory import inventory  # noqa: PLC0415
 
     rows = inventory(load_settings(config))
@@ -140,19 +141,19 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 
 
 @models_app.command("show")
-def show_model(bundle: BundleArgument) -> None:
+def show_model(bundle: BundleName) -> None:
     """What a bundle says of itself: its verified metadata, for people and machines."""
-    from cmmd_node.cad.bundle import read_bundle  # noqa: PLC0415
+    from cmmd_node.cad.bundle import bundle_named  # noqa: PLC0415
 
-    print_json(read_bundle(bundle).metadata.model_dump(mode="json", by_alias=True))
+    print_json(bundle_named(bundle).metadata.model_dump(mode="json", by_alias=True))
 
 
 @models_app.command("check")
-def check_model(bundle: BundleArgument) -> None:
+def check_model(bundle: BundleName) -> None:
     """Verify every file of a bundle, open the model and let it repeat its golden marks."""
     from cmmd_node.cad import open_detector  # noqa: PLC0415
 
-    model = open_detector(str(bundle)).model
+    model = open_detector(bundle).model
     out.print(f"{model.name} {model.version} can be used; digest {model.digest}", markup=False)
 
 

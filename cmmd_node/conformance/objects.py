@@ -156,7 +156,7 @@ IODs."""
 
 The rows that items of the documents stand for, by template, less those that include another one; then the content items
 in their order, each once. What an image's header does not tell has no item in its library entry. A model that gives a
-calibrated probability adds (111047, DCM, "Probability of cancer") behind the certainty; the built-in one gives none."""
+calibrated probability adds (111047, DCM, "Probability of cancer") behind the certainty, if the settings ask for it."""
     for form, root in _ROOT_TEMPLATE.items():
         rows = _rows(examples()[form], root)
         listed = table(("template", "rows"), ((f"TID {tid}", ", ".join(numbers)) for tid, numbers in rows))
@@ -178,7 +178,7 @@ All concepts of the objects, besides views and view modifiers of other images (C
   breast. In Segmentations and measurement reports the same mark is (4147007, SCT, "Mass").
 - **Scores.** Certainty of Finding is the detector's suspicion in percent: how much the place looks like what it is
   taken for. It is no probability of malignancy; Probability of cancer is written only by a model that was calibrated
-  for it, which the built-in one is not. There is no BI-RADS assessment.
+  for it, where the settings ask for it. There is no BI-RADS assessment.
 - **One lesion in two views.** Marks of CC and MLO whose distances from the nipple differ by {DISTANCE_MM:g} mm at most,
   and whose sizes by a factor of {SIZE_RATIO:g}, are one Composite Feature, related spatially, and share a tracking UID.
   It has no score of its own.

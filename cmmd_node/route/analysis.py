@@ -36,7 +36,6 @@ from cmmd_node.facts import (
 )
 from cmmd_node.isolation import IsolatedPool, Lost
 from cmmd_node.report import Place, ResultObject, with_findings, write_results
-from cmmd_node.settings import BUILTIN
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +51,8 @@ class ImageJob:
     sop_instance_uid: str
     sop_class_uid: str
     threshold: float | None
-    bundle: str = BUILTIN
+    bundle: str
+    """As the setting names it."""
     digest: str | None = None
     """Of the model for which the result will speak; None: whichever the bundle holds."""
     analyses: tuple[Analysis, ...] = (Analysis.DETECTION,)
@@ -88,7 +88,7 @@ class WriteJob:
 
 
 @cache
-def detector(bundle: str = BUILTIN) -> Detector:
+def detector(bundle: str) -> Detector:
     """The detector of this process."""
     return open_detector(bundle)
 

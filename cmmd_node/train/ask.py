@@ -33,7 +33,7 @@ def ask_detector(
     Parameters
     ----------
     bundle : str
-        "builtin", "untrained" or the folder of a bundle.
+        "builtin", "classical", "untrained" or the folder of a bundle.
     processes : int
         How many images are worked on at once, each in a child process; one that crashes or hangs costs its image only.
     tell

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from cmmd_node.cad.bundle import Way, read_bundle
-from cmmd_node.settings import BUILTIN
+from cmmd_node.cad.bundle import Way, bundle_named
+from cmmd_node.settings import CLASSICAL
 from cmmd_node.train.answers import Answers, read_answers, write_answers
 from cmmd_node.train.ask import UNTRAINED, ask_detector
 from cmmd_node.train.evaluate import evaluate, select
@@ -35,7 +35,7 @@ def evaluate_files(
     Parameters
     ----------
     bundle : str
-        "builtin" or the folder of a bundle: the model in question, unless there are answers.
+        "builtin", "classical" or the folder of a bundle: the model in question, unless there are answers.
     answers : Path or None
         What the model in question said.
     beside
@@ -51,7 +51,7 @@ def evaluate_files(
     -------
     dict
         The figures, as `evaluate` gives them. The answers of models that were asked are kept beside the report, as
-        answers-model.json, answers-builtin.json and answers-untrained.json.
+        answers-model.json, answers-classical.json and answers-untrained.json.
     """
     manifest, folder = read_manifest(manifest_path), manifest_path.parent
     selection = select(manifest, folds)
@@ -68,7 +68,7 @@ def evaluate_files(
         return told
 
     compared = [read_answers(path, folder) for path in beside]
-    first = read_answers(answers, folder) if answers else asked(bundle, BUILTIN if bundle == BUILTIN else "model")
+    first = read_answers(answers, folder) if answers else asked(bundle, "model")
     for name in _baselines(bundle, answers) if baselines else ():
         told = asked(name, name)
         if told.model not in [one.model for one in (first, *compared)]:
@@ -83,8 +83,8 @@ def evaluate_files(
 def _baselines(bundle: str, answers: Path | None) -> tuple[str, ...]:
     """Which of our detectors the model in question is to be compared with."""
     if answers is not None:
-        return (BUILTIN,)
-    if bundle == BUILTIN:
+        return (CLASSICAL,)
+    if bundle == CLASSICAL:
         return ()
-    is_ours = read_bundle(Path(bundle)).metadata.kind is Way.NATIVE
-    return (BUILTIN, UNTRAINED) if is_ours else (BUILTIN,)
+    is_ours = bundle_named(bundle).metadata.kind is Way.NATIVE
+    return (CLASSICAL, UNTRAINED) if is_ours else (CLASSICAL,)

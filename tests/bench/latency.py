@@ -1,6 +1,6 @@
 """Where time and memory of a four-view exam go, stage by stage, with a bundle of networks of this program.
 
-``python -m tests.bench.latency BUNDLE [--repeats N] [--threads N]``
+``python -m tests.bench.latency [BUNDLE] [--repeats N] [--threads N]``
 
 A phantom exam of four views of 2294 x 1914 pixels, written as DICOM, goes through what the node does to it: reading
 pixels, finding the breast, candidates of masses and of clusters, patches, networks, marks; then the detector as a
@@ -29,7 +29,7 @@ from cmmd_node.assemble.pixels import read_pixels
 from cmmd_node.assemble.views import mammogram_of, read_header
 from cmmd_node.cad import ClassicalDetector, Detector, open_detector
 from cmmd_node.cad.breast import find_breast
-from cmmd_node.cad.bundle import read_bundle
+from cmmd_node.cad.bundle import bundle_named
 from cmmd_node.cad.candidates import sighted
 from cmmd_node.cad.mass_map import added
 from cmmd_node.cad.native import Networks, judged, open_networks
@@ -39,6 +39,7 @@ from cmmd_node.facts import Kind, ViewStatus
 from cmmd_node.isolation import IsolatedPool
 from cmmd_node.phantom import make_exam, to_datasets
 from cmmd_node.route.analysis import ImageJob, analyse_image, load_detector
+from cmmd_node.settings import BUILTIN
 from tests.bench.memory import memory_mb
 
 SEED = 12
@@ -114,9 +115,9 @@ def run_once(folder: Path, watch: Stopwatch, detector: Detector, networks: Netwo
     )
 
 
-def run_in_service(folder: Path, watch: Stopwatch, bundle: Path, pool: IsolatedPool) -> None:
+def run_in_service(folder: Path, watch: Stopwatch, bundle: str, pool: IsolatedPool) -> None:
     jobs = [
-        ImageJob(path=path, sop_instance_uid=path.stem, sop_class_uid="", threshold=None, bundle=str(bundle))
+        ImageJob(path=path, sop_instance_uid=path.stem, sop_class_uid="", threshold=None, bundle=bundle)
         for path in sorted(folder.iterdir())
     ]
     children = [child.pid for child in active_children() if child.pid is not None]
@@ -131,13 +132,13 @@ def run_in_service(folder: Path, watch: Stopwatch, bundle: Path, pool: IsolatedP
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", nargs="?", default=BUILTIN)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    watch, bundle = Stopwatch(), read_bundle(arguments.bundle)
-    detector = watch("open the bundle, golden marks included", lambda: open_detector(str(arguments.bundle)))
+    watch, bundle = Stopwatch(), bundle_named(arguments.bundle)
+    detector = watch("open the bundle, golden marks included", lambda: open_detector(arguments.bundle))
     networks = open_networks(bundle)
     networks.named().eval().to(memory_format=torch.channels_last)
     with TemporaryDirectory() as name:
@@ -148,7 +149,7 @@ def main() -> None:
         os.environ["OMP_NUM_THREADS"] = "1"  # children import this module, and numpy, before they set it themselves
         pool = IsolatedPool(arguments.threads)
         try:
-            pool.map(load_detector, [str(arguments.bundle)] * arguments.threads, seconds=120.0)
+            pool.map(load_detector, [arguments.bundle] * arguments.threads, seconds=120.0)
             for _ in range(arguments.repeats):
                 run_in_service(Path(name), watch, arguments.bundle, pool)
         finally:

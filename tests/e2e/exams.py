@@ -1,4 +1,4 @@
-"""Small exams that the builtin detector finds something in within milliseconds."""
+"""Small exams that the classical detector finds something in within milliseconds."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ from pynetdicom.sop_class import Verification
 from cmmd_node.facts import Form
 from cmmd_node.phantom import make_exam, to_datasets
 from cmmd_node.phantom.pacs import PacsStandIn
+from cmmd_node.settings import BUILTIN
 from tests import judges
 from tests.conftest import SHARED, free_ports, need
 from tests.e2e.exams import small_exam
@@ -113,6 +114,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
                 ],
                 receive={"accept": "known"},
                 settle={"quiet_seconds": 4, "complete_seconds": 0.5},
+                cad={"bundle": BUILTIN},
             ) as node,
             Orthanc(folder / "orthanc", port=pacs_port, forward_to=("CMMD_NODE", node.port)) as orthanc,
         ):

@@ -40,6 +40,7 @@ from cmmd_node.route.analysis import (
     write_analysed_study,
     write_study,
 )
+from cmmd_node.settings import CLASSICAL
 from tests.mammograms import exam, make_mammogram, save
 
 
@@ -65,6 +66,7 @@ def job_of(path: Path, ds: Any) -> ImageJob:
         sop_instance_uid=ds.SOPInstanceUID,
         sop_class_uid=ds.SOPClassUID,
         threshold=None,
+        bundle=CLASSICAL,
     )
 
 
@@ -137,7 +139,7 @@ def test_a_study_is_written_the_same_twice(tmp_path: Path, pool: IsolatedPool) -
     datasets = [*exam(), make_mammogram(view="L CC", SOPInstanceUID="2.25.99", ViewCodeSequence=None)]
     jobs = jobs_of(tmp_path, datasets)
     round_ = make_round(datasets[0].StudyInstanceUID)
-    result = analyse_study(pool, detector().model, round_, jobs, seconds=60)
+    result = analyse_study(pool, detector(CLASSICAL).model, round_, jobs, seconds=60)
     assert [view.status for view in result.views].count(ViewStatus.ANALYSED) == 4
     write = WriteJob(
         result=result,
@@ -154,14 +156,16 @@ def test_one_lesion_of_an_exam_is_tied_together_and_known_again(tmp_path: Path, 
     datasets = to_datasets(make_exam(3))
     jobs = jobs_of(tmp_path, datasets)
     round_ = make_round(datasets[0].StudyInstanceUID)
-    first = analyse_study(pool, detector().model, round_, jobs, seconds=120)
+    first = analyse_study(pool, detector(CLASSICAL).model, round_, jobs, seconds=120)
     pairs = [lesion for lesion in first.lesions if len(lesion) == 2]
     assert pairs
     for cc, mlo in pairs:
         views = {view.sop_instance_uid: view.view for view in first.views}
         assert views[cc.sop_instance_uid] != views[mlo.sop_instance_uid]
         assert cc.mark.kind is mlo.mark.kind
-    again = analyse_study(pool, detector().model, replace(round_, number=2), jobs, earlier=first.findings, seconds=120)
+    again = analyse_study(
+        pool, detector(CLASSICAL).model, replace(round_, number=2), jobs, earlier=first.findings, seconds=120
+    )
     assert again.views == first.views
 
 
@@ -170,7 +174,7 @@ def test_a_study_of_unreadable_files_still_gets_its_report(tmp_path: Path, pool:
     path.write_bytes(b"\0" * 500)
     ds = make_mammogram()
     round_ = make_round(ds.StudyInstanceUID)
-    result = analyse_study(pool, detector().model, round_, [job_of(path, ds)], seconds=60)
+    result = analyse_study(pool, detector(CLASSICAL).model, round_, [job_of(path, ds)], seconds=60)
     assert result.outcome is Outcome.NOT_ANALYSED
     write = WriteJob(result=result, files=(file_of(path, ds),), round_=round_)
     (written,) = write_analysed_study(pool, write, seconds=60)
@@ -196,7 +200,9 @@ def test_each_coding_is_written_once_with_the_forms_that_are_wanted_of_it(tmp_pa
     (marked,) = with_findings(round_, [unmarked], [[mark]])
     written = write_study(
         WriteJob(
-            result=StudyResult(study_instance_uid=ds.StudyInstanceUID, model=detector().model, views=(marked,)),
+            result=StudyResult(
+                study_instance_uid=ds.StudyInstanceUID, model=detector(CLASSICAL).model, views=(marked,)
+            ),
             files=(file_of(job.path, ds),),
             round_=round_,
             forms={Codes.SCT: frozenset({Form.GSPS}), Codes.SRT: frozenset({Form.GSPS, Form.SEG})},
@@ -225,7 +231,7 @@ def test_two_patients_are_never_written_into_one_report(tmp_path: Path, pool: Is
     )
     study = datasets[0].StudyInstanceUID
     write = WriteJob(
-        result=StudyResult(study_instance_uid=study, model=detector().model, views=views),
+        result=StudyResult(study_instance_uid=study, model=detector(CLASSICAL).model, views=views),
         files=tuple(file_of(job.path, ds) for job, ds in zip(jobs, datasets, strict=True)),
         round_=make_round(study),
     )

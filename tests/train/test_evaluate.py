@@ -17,7 +17,7 @@ from cmmd_node.cad.sealing import seal
 from cmmd_node.cmmd.split import read_split
 from cmmd_node.errors import BundleRefused, NodeError
 from cmmd_node.facts import BreastLabel, Classification, Mark
-from cmmd_node.settings import BUILTIN
+from cmmd_node.settings import CLASSICAL
 from cmmd_node.train.answers import Answers, ImageAnswer, read_answers, write_answers
 from cmmd_node.train.evaluate import evaluate
 from cmmd_node.train.evaluate_files import evaluate_files
@@ -358,7 +358,7 @@ def test_chart_puts_points_where_they_belong() -> None:
 def run(path: Path, folder: Path, told: list[str], **more: Any) -> dict[str, Any]:
     """Evaluate with what is usual, and differences."""
     usual: dict[str, Any] = {
-        "bundle": BUILTIN,
+        "bundle": CLASSICAL,
         "answers": None,
         "beside": (),
         "folds": (),
@@ -373,12 +373,12 @@ def names(metrics: dict[str, Any]) -> list[str]:
     return [model["name"] for model in metrics["models"]]
 
 
-def test_built_in_detector_is_asked_when_nothing_else_is_named(tmp_path: Path) -> None:
+def test_detector_of_this_program_is_asked_about_every_image(tmp_path: Path) -> None:
     path, images = write_collection(tmp_path / "c", patients=2)
     told: list[str] = []
     assert names(run(path, tmp_path / "out", told)) == ["cmmd-node-classical 1.0"]
-    assert "builtin: 4 of 4 images" in told
-    kept = read_answers(tmp_path / "out" / "answers-builtin.json", path.parent)
+    assert "model: 4 of 4 images" in told
+    kept = read_answers(tmp_path / "out" / "answers-model.json", path.parent)
     assert {image.path for image in images} == set(kept.images)
     assert all(answer.problem is None and (answer.seconds or 0) > 0 for answer in kept.images.values())
 
@@ -388,7 +388,7 @@ def test_answers_are_compared_with_the_classical_detector_once(tmp_path: Path) -
     mine, told = tmp_path / "mine.json", list[str]()
     write_answers(mine, answers(images, "mine"), path.parent)
     assert names(run(path, tmp_path / "out", told, answers=mine)) == ["mine 1", "cmmd-node-classical 1.0"]
-    classical = tmp_path / "out" / "answers-builtin.json"
+    classical = tmp_path / "out" / "answers-classical.json"
     both = run(path, tmp_path / "again", told, answers=mine, beside=[classical])
     assert names(both) == ["mine 1", "cmmd-node-classical 1.0"]
     told.clear()
