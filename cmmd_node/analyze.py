@@ -13,7 +13,8 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from cmmd_node.assemble.views import read_header
-from cmmd_node.cad import model_of
+from cmmd_node.cad import both_views_of, model_of
+from cmmd_node.cad.both_views import BothViews
 from cmmd_node.errors import InvalidResult, NotAnalysed
 from cmmd_node.facts import USUAL_FORMS, Codes, Form, Model, Outcome, Round, StudyResult, ViewResult
 from cmmd_node.files import files_below
@@ -67,7 +68,7 @@ def analyze_files(
             else:
                 studies[study_uid][instance_uid] = (path, header)
     out_dir.mkdir(parents=True, exist_ok=True)
-    model = model_of(settings.bundle)
+    model, both_views = model_of(settings.bundle), both_views_of(settings.bundle)
     pool = IsolatedPool(settings.threads or os.cpu_count() or 1)
     try:
         prove_detector(pool, settings.bundle, seconds=settings.view_seconds)
@@ -77,6 +78,7 @@ def analyze_files(
                 uid,
                 images,
                 model=model,
+                both_views=both_views,
                 out_dir=out_dir,
                 settings=settings,
                 threshold=threshold,
@@ -96,6 +98,7 @@ def _analyze_study(
     images: dict[str, tuple[Path, Dataset]],
     *,
     model: Model,
+    both_views: BothViews | None,
     out_dir: Path,
     settings: CadSettings,
     threshold: float | None,
@@ -123,6 +126,7 @@ def _analyze_study(
             )
             for uid, (path, header) in sorted(images.items())
         ],
+        both_views=both_views,
         seconds=settings.view_seconds,
     )
     reason = None

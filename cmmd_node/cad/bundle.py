@@ -26,6 +26,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cmmd_node.cad.both_views import BothViews
 from cmmd_node.errors import BundleRefused
 from cmmd_node.facts import Kind, Model
 from cmmd_node.settings import BUILTIN
@@ -102,6 +103,8 @@ class Metadata(_Part):
     """Marks of at least this suspicion are reported unless told otherwise."""
     probability_malignant: bool = False
     """It gives calibrated probabilities, measured on biopsy-proven cases as the model card says."""
+    both_views: BothViews | None = None
+    """How its probabilities in CC and MLO are weighed with each other; None: they stay as it gave them."""
     subtypes: bool = False
     """It tells molecular subtypes, having seen some; exploratory."""
     golden_tolerance: Annotated[float, Field(gt=0, le=0.1)] = 0.02

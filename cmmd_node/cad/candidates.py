@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cmmd_node.cad.breast import Breast, Field
 from cmmd_node.cad.classical import ClassicalDetector
+from cmmd_node.cad.margins import ring_features
 from cmmd_node.cad.masses import Candidates
 from cmmd_node.cad.patches import CLUSTER_GRIDS, Levels, tissue_levels
 from cmmd_node.cad.second_look import MASS_FEATURES
@@ -28,6 +29,8 @@ class Sighted:
     """(column, row) on the coarse grid of the breast, shape (n, 2)."""
     features: Field
     """As the network of the kind reads them, shape (n, features)."""
+    rings: Field
+    """Of masses: `margins.ring_features`; else shape (n, 0, 0)."""
     log_odds: Field
     """What the detector without a network says of them, shape (n,)."""
     sheets: Levels
@@ -46,14 +49,15 @@ class Sighted:
 
 def sighted(kind: Kind, pixels: Field, breast: Breast, classical: ClassicalDetector) -> Sighted:
     """The candidates of a kind in a breast that was found in an image."""
-    return _masses(breast, classical) if kind is Kind.MASS else _clusters(pixels, breast)
+    return _masses(pixels, breast, classical) if kind is Kind.MASS else _clusters(pixels, breast)
 
 
-def _masses(breast: Breast, classical: ClassicalDetector) -> Sighted:
+def _masses(pixels: Field, breast: Breast, classical: ClassicalDetector) -> Sighted:
     found = classical.candidates(breast, most=MOST_MASSES, apart_mm=APART_MM)
     return Sighted(
         centers_mm=found.centers_mm,
         features=found.features[:, : len(MASS_FEATURES)],
+        rings=ring_features(pixels, breast, found.centers_mm),
         log_odds=classical.log_odds(found),
         sheets=tissue_levels(breast)[None],
         places_mm=found.centers_mm,
@@ -67,6 +71,7 @@ def _clusters(pixels: Field, breast: Breast) -> Sighted:
     return Sighted(
         centers_mm=found.centers_mm,
         features=found.features,
+        rings=np.zeros((len(found.features), 0, 0), np.float32),
         log_odds=found.features[:, -1],
         sheets=found.cut_outs,
         places_mm=np.full((len(found.members_mm), 2), middle),

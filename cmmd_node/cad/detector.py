@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from cmmd_node.cad import golden
+from cmmd_node.cad.both_views import BothViews
 from cmmd_node.cad.breast import Breast, Field
 from cmmd_node.cad.bundle import Bundle, Way, bundle_named
 from cmmd_node.cad.classical import ClassicalDetector, breast_in, cluster_marks, reported
@@ -17,9 +18,19 @@ from cmmd_node.facts import Kind, Mark, Model, Spacing, View
 from cmmd_node.settings import CLASSICAL
 
 _DECIDING: Final = {
-    Way.NATIVE: ("candidates.py", "mass_map.py", "native.py", "patches.py", "second_look.py", "specks.py"),
-    Way.EXPORTED: ("exported.py",),
-    Way.COMMAND: ("command.py",),
+    Way.NATIVE: (
+        "both_views.py",
+        "candidates.py",
+        "characterisation.py",
+        "margins.py",
+        "mass_map.py",
+        "native.py",
+        "patches.py",
+        "second_look.py",
+        "specks.py",
+    ),
+    Way.EXPORTED: ("both_views.py", "exported.py"),
+    Way.COMMAND: ("both_views.py", "command.py"),
 }
 """Files that decide the answers of a bundle, besides its own and those of the classical detector."""
 
@@ -59,6 +70,17 @@ def model_of(bundle: str) -> Model:
         The bundle's files are not what they should be.
     """
     return ClassicalDetector().model if bundle == CLASSICAL else _model(bundle_named(bundle))
+
+
+def both_views_of(bundle: str) -> BothViews | None:
+    """How the model weighs both views of a breast, as its bundle says.
+
+    Raises
+    ------
+    BundleRefused
+        The bundle's files are not what they should be.
+    """
+    return None if bundle == CLASSICAL else bundle_named(bundle).metadata.both_views
 
 
 class BundleDetector:

@@ -95,6 +95,11 @@ def collocations(
             yield int(first), int(second)
 
 
+def from_nipple_mm(breast: BreastGeometry, spacing: Spacing, marks: Sequence[Mark]) -> NDArray[np.float64]:
+    """How far the centres of marks are from the nipple, mm, shape (marks,)."""
+    return _distances_mm(spacing, [mark.center_cr for mark in marks], breast.nipple_cr)
+
+
 def _difference(cc: ViewResult, one: Mark, mlo: ViewResult, other: Mark) -> float:
     """0 to 2 for two marks that may be one lesion, infinite for others."""
     apart_mm = abs(_nipple_distance_mm(cc, one) - _nipple_distance_mm(mlo, other))
@@ -106,17 +111,19 @@ def _difference(cc: ViewResult, one: Mark, mlo: ViewResult, other: Mark) -> floa
 
 def _nipple_distance_mm(view: ViewResult, mark: Mark) -> float:
     assert view.breast is not None
-    (distance,) = _distances_mm(view, [mark.center_cr], view.breast.nipple_cr)
+    assert view.spacing is not None
+    (distance,) = from_nipple_mm(view.breast, view.spacing, [mark])
     return float(distance)
 
 
 def _size_mm(view: ViewResult, mark: Mark) -> float:
     """Diameter of the outline as its corners lie about the centre."""
-    return 2.0 * float(_distances_mm(view, mark.outline_cr, mark.center_cr).mean()) + 1e-6
-
-
-def _distances_mm(view: ViewResult, points_cr: Sequence[PointCR], from_cr: PointCR) -> NDArray[np.float64]:
     assert view.spacing is not None
-    scale = np.array([view.spacing.column_mm, view.spacing.row_mm])
-    distances: NDArray[np.float64] = np.linalg.norm((np.array(points_cr) - from_cr) * scale, axis=1)
+    return 2.0 * float(_distances_mm(view.spacing, mark.outline_cr, mark.center_cr).mean()) + 1e-6
+
+
+def _distances_mm(spacing: Spacing, points_cr: Sequence[PointCR], from_cr: PointCR) -> NDArray[np.float64]:
+    scale = np.array([spacing.column_mm, spacing.row_mm])
+    offsets = np.array(points_cr).reshape(-1, 2) - from_cr
+    distances: NDArray[np.float64] = np.linalg.norm(offsets * scale, axis=1)
     return distances

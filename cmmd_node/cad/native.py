@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from cmmd_node.cad.breast import Breast, Field
 from cmmd_node.cad.bundle import Bundle
 from cmmd_node.cad.candidates import Sighted, sighted
+from cmmd_node.cad.characterisation import Characterisation
 from cmmd_node.cad.classical import ClassicalDetector, cluster_mark, mass_mark
 from cmmd_node.cad.mass_map import ANSWERS as MAP_ANSWERS
 from cmmd_node.cad.mass_map import MassMap, added
@@ -26,7 +27,8 @@ WEIGHTS_FILE: Final = "model.safetensors"
 _SURE: Final = 30.0
 
 _MAP: Final = "mass-map"
-"""What names of weights of the map begin with; those of a `SecondLook` begin with its kind."""
+_CHARACTERISATION: Final = "mass-characterisation"
+"""What names of weights of these begin with; those of a `SecondLook` begin with its kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,15 +39,18 @@ class Networks:
     """One for each kind that is looked for."""
     mass_map: MassMap | None = None
     """None where too few masses were outlined to learn it from."""
+    characterisation: Characterisation | None = None
+    """None where too few outlined masses had a known result to learn it from."""
 
     def named(self) -> torch.nn.ModuleDict:
         """All of them, under the names that a bundle's weights begin with."""
         named: dict[str, torch.nn.Module] = {kind.value: network for kind, network in self.second_looks.items()}
-        return torch.nn.ModuleDict(named if self.mass_map is None else named | {_MAP: self.mass_map})
+        beside = {_MAP: self.mass_map, _CHARACTERISATION: self.characterisation}
+        return torch.nn.ModuleDict(named | {name: network for name, network in beside.items() if network is not None})
 
 
 def open_networks(bundle: Bundle) -> Networks:
-    """The networks with the weights of a bundle; it may do without a map of masses.
+    """The networks with the weights of a bundle; it may do without those of masses beside the second look.
 
     Raises
     ------
@@ -59,8 +64,12 @@ def open_networks(bundle: Bundle) -> Networks:
         weights = load_file(bundle.folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
         raise bundle.refused(f"{WEIGHTS_FILE} cannot be read: {error}") from error
-    has_map = any(name.startswith(f"{_MAP}.") for name in weights)
-    networks = Networks({kind: SecondLook(kind) for kind in bundle.metadata.kinds}, MassMap() if has_map else None)
+    there_are = {name.partition(".")[0] for name in weights}
+    networks = Networks(
+        {kind: SecondLook(kind) for kind in bundle.metadata.kinds},
+        MassMap() if _MAP in there_are else None,
+        Characterisation() if _CHARACTERISATION in there_are else None,
+    )
     together = networks.named()
     wanted = together.state_dict()
     for name in sorted(wanted.keys() | weights.keys()):
@@ -74,7 +83,7 @@ def open_networks(bundle: Bundle) -> Networks:
 
 
 class NativeFinder:
-    """Runs the `SecondLook` of each kind that there is one for, and the map of masses if there is one."""
+    """Runs the `SecondLook` of each kind that there is one for, and what there is beside it for masses."""
 
     def __init__(self, networks: Networks) -> None:
         networks.named().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -107,6 +116,8 @@ def judged(candidates: Sighted, kind: Kind, networks: Networks) -> torch.Tensor:
     answer: torch.Tensor = networks.second_looks[kind](patches, features, one_image).double()
     if kind is Kind.MASS and networks.mass_map is not None:
         answer[:, :MAP_ANSWERS] += added(candidates.sheets[0], places, networks.mass_map)
+    if kind is Kind.MASS and networks.characterisation is not None:
+        answer[:, 1] += networks.characterisation(features, torch.from_numpy(candidates.rings))
     if not bool(torch.isfinite(answer).all()):
         raise ModelFault("the output holds NaN or infinity")
     return answer

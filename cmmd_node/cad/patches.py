@@ -36,6 +36,14 @@ _CLIP: Final = 4.0
 Levels = NDArray[np.uint8]
 
 
+def tissue_scale(breast: Breast) -> tuple[float, float]:
+    """Mean and standard deviation of the tissue, without skin and muscle where there is enough else."""
+    mask = breast.mask
+    deep = mask & (breast.to_skin_mm > 6.0) & (breast.to_muscle_mm > 3.0)
+    tissue = breast.image[deep] if deep.sum() > 100 else breast.image[mask]
+    return float(tissue.mean(dtype=np.float64)), max(float(tissue.std(dtype=np.float64)), 0.01)
+
+
 def tissue_levels(breast: Breast) -> Levels:
     """The breast in steps of the standard deviation of its tissue.
 
@@ -44,11 +52,8 @@ def tissue_levels(breast: Breast) -> Levels:
     numpy.ndarray, uint8, shape (rows, columns) of the coarse grid
         0 is `_CLIP` standard deviations below the mean of the tissue, and air; 255 as much above.
     """
-    mask = breast.mask
-    deep = mask & (breast.to_skin_mm > 6.0) & (breast.to_muscle_mm > 3.0)
-    tissue = breast.image[deep] if deep.sum() > 100 else breast.image[mask]
-    middle, spread = float(tissue.mean(dtype=np.float64)), max(float(tissue.std(dtype=np.float64)), 0.01)
-    level = np.where(mask, np.clip((breast.image - middle) / spread, -_CLIP, _CLIP), -_CLIP)
+    middle, spread = tissue_scale(breast)
+    level = np.where(breast.mask, np.clip((breast.image - middle) / spread, -_CLIP, _CLIP), -_CLIP)
     quantised: Levels = np.round((level + _CLIP) * (255.0 / (2.0 * _CLIP))).astype(np.uint8)
     return quantised
 

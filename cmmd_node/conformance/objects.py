@@ -178,7 +178,8 @@ All concepts of the objects, besides views and view modifiers of other images (C
   breast. In Segmentations and measurement reports the same mark is (4147007, SCT, "Mass").
 - **Scores.** Certainty of Finding is the detector's suspicion in percent: how much the place looks like what it is
   taken for. It is no probability of malignancy; Probability of cancer is written only by a model that was calibrated
-  for it, where the settings ask for it. There is no BI-RADS assessment.
+  for it, where the settings ask for it; the built-in one weighs both views of the breast for it. There is no BI-RADS
+  assessment.
 - **One lesion in two views.** Marks of CC and MLO whose distances from the nipple differ by {DISTANCE_MM:g} mm at most,
   and whose sizes by a factor of {SIZE_RATIO:g}, are one Composite Feature, related spatially, and share a tracking UID.
   It has no score of its own.

@@ -17,7 +17,8 @@ from cmmd_node.assemble.pixels import read_pixels
 from cmmd_node.assemble.sides import side_warning
 from cmmd_node.assemble.views import mammogram_of, read_header, view_of
 from cmmd_node.cad import Detector, open_detector
-from cmmd_node.cad.geometry import breast_geometry, collocations, geometry_model
+from cmmd_node.cad.both_views import BothViews, MarkedView, with_both_views
+from cmmd_node.cad.geometry import breast_geometry, collocations, from_nipple_mm, geometry_model
 from cmmd_node.errors import BundleRefused, InvalidResult, ModelFault, NotAnalysed
 from cmmd_node.facts import (
     USUAL_FORMS,
@@ -161,12 +162,14 @@ def analyse_study(
     round_: Round,
     jobs: Sequence[ImageJob],
     *,
+    both_views: BothViews | None = None,
     earlier: Sequence[Finding] = (),
     seconds: float,
 ) -> StudyResult:
     """All images of one study, in child processes; a crash or a missed deadline costs that image only.
 
-    Then the marks that are one lesion are put together, and those of the round before are recognised.
+    Then both views of a breast are weighed with each other if the model wants that, the marks that are one lesion are
+    put together, and those of the round before are recognised.
     """
     answers = [
         _without_marks(job, None, ViewStatus.FAILED, f"the analysis failed: {found.reason}")
@@ -174,7 +177,8 @@ def analyse_study(
         else found
         for job, found in zip(jobs, pool.map(analyse_image, jobs, seconds=seconds), strict=True)
     ]
-    views, marks = tuple(one.view for one in answers), [one.marks for one in answers]
+    views = tuple(one.view for one in answers)
+    marks = [one.marks for one in answers] if both_views is None else _weighed(answers, both_views)
     alone = StudyResult(
         study_instance_uid=round_.study_instance_uid, model=model, views=views, geometry=geometry_model()
     )
@@ -186,6 +190,19 @@ def analyse_study(
             for one, other in collocations(cc, marks[first], mlo, marks[second])
         ]
     return replace(alone, views=with_findings(round_, views, marks, pairs=pairs, earlier=earlier))
+
+
+def _weighed(answers: Sequence[ImageAnswer], both_views: BothViews) -> list[tuple[Mark, ...]]:
+    """The marks of each image, those on images with a view and a nipple weighed with those on the other view."""
+    marks = [one.marks for one in answers]
+    seen = {
+        number: MarkedView(view, marks[number], from_nipple_mm(breast, spacing, marks[number]))
+        for number, one in enumerate(answers)
+        if (view := one.view.view) and (breast := one.view.breast) and (spacing := one.view.spacing)
+    }
+    for number, weighed in zip(seen, with_both_views(tuple(seen.values()), both_views), strict=True):
+        marks[number] = weighed
+    return marks
 
 
 def write_analysed_study(pool: IsolatedPool, job: WriteJob, *, seconds: float) -> list[ResultObject]:

@@ -14,7 +14,7 @@ from dbos import DBOSClient
 
 from cmmd_node.assemble.settle import settled_at_ms
 from cmmd_node.assemble.views import read_header, view_of
-from cmmd_node.cad import model_of
+from cmmd_node.cad import both_views_of, model_of
 from cmmd_node.cad.geometry import geometry_model
 from cmmd_node.errors import InvalidResult, NotAnalysed
 from cmmd_node.facts import Codes, Form, View
@@ -47,6 +47,7 @@ class StudyRoute:
         self._pool = pool
         self._node_uid = node_uid
         self.model = model_of(settings.cad.bundle)
+        self._both_views = both_views_of(settings.cad.bundle)
 
     def register(self) -> None:
         """Name the workflow to DBOS, before it is launched."""
@@ -131,6 +132,7 @@ class StudyRoute:
                 )
                 for image in images
             ],
+            both_views=self._both_views,
             earlier=earlier,
             seconds=self._settings.cad.view_seconds,
         )

@@ -49,6 +49,8 @@ class PreparedImage:
     """Where it is there, shape (candidates, 2)."""
     features: npt.NDArray[np.float32]
     """Shape (candidates, features), as the network reads them."""
+    rings: npt.NDArray[np.float32]
+    """As `cad.candidates.Sighted` has them."""
     log_odds: npt.NDArray[np.float32]
     """Shape (candidates,): what the classical detector says of them."""
     hits: npt.NDArray[np.bool_]
@@ -174,6 +176,7 @@ def _of_kind(image: LabelledImage, kind: Kind, seen: Sighted, breast: Breast) ->
         sheet=seen.sheet,
         places_mm=seen.places_mm.astype(np.float32),
         features=seen.features.astype(np.float32),
+        rings=seen.rings,
         log_odds=seen.log_odds.astype(np.float32),
         hits=np.stack(hits, axis=1) if hits else np.zeros((len(centers), 0), np.bool_),
         off=off.max(axis=2).astype(np.float32),
@@ -227,7 +230,9 @@ def _digest(image: LabelledImage, classical: ClassicalDetector) -> str:
 def _candidate_code() -> str:
     """Of the modules that decide candidates and patches, besides those that the classical detector names."""
     folder = Path(candidates.__file__).parent
-    content = b"".join((folder / name).read_bytes() for name in ("candidates.py", "patches.py", "specks.py"))
+    content = b"".join(
+        (folder / name).read_bytes() for name in ("candidates.py", "margins.py", "patches.py", "specks.py")
+    )
     return hashlib.sha256(content).hexdigest()
 
 

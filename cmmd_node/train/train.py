@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cmmd_node.cad.bundle import Bundle
+from cmmd_node.cad.characterisation import Characterisation
 from cmmd_node.cad.golden import GoldenView
 from cmmd_node.cad.mass_map import MassMap
+from cmmd_node.cad.native import Networks
 from cmmd_node.cad.sealing import seal
 from cmmd_node.cad.second_look import SecondLook
 from cmmd_node.errors import NodeError
 from cmmd_node.facts import Kind, Subtype
 from cmmd_node.train.fit import Recipe, answers, fit
+from cmmd_node.train.fit_characterisation import LEAST, fit_characterisation
 from cmmd_node.train.fit_map import MapRecipe, enough, fit_map
 from cmmd_node.train.manifest import LabelledImage, read_manifest
 from cmmd_node.train.packing import About, Made, Taught, fill, halve
@@ -88,23 +91,24 @@ def train_bundle(
     parts = ([i for i in used if not _validates(i, held_out)], [i for i in used if _validates(i, held_out)])
     work.mkdir(parents=True, exist_ok=True)
     training, validation = (_prepared(part, work / "prepared", processes, tell) for part in parts)
-    if not any(image[Kind.MASS].shows for image in validation):
+    if not any(image[Kind.MASS].shows for image in validation.values()):
         raise NodeError(f"{manifest}: no image that validates has an outlined mass, and no label tells of one")
-    masses = [image[Kind.MASS] for image in training]
-    mass_map = _map(masses, map_recipe, work, device=device, tell=tell)
+    mass_map = _map([image[Kind.MASS] for image in training.values()], map_recipe, work, device=device, tell=tell)
+    characterisation = _characterisation(training, tell)
     taught = [
         _teach(
             kind,
-            [image[kind] for image in training],
-            [image[kind] for image in validation],
+            [image[kind] for image in training.values()],
+            [image[kind] for image in validation.values()],
             recipe,
             work,
             mass_map=mass_map if kind is Kind.MASS else None,
+            characterisation=characterisation if kind is Kind.MASS else None,
             device=device,
             tell=tell,
         )
         for kind in Kind
-        if all(any(image[kind].shows for image in part) for part in (training, validation))
+        if all(any(image[kind].shows for image in part.values()) for part in (training, validation))
     ]
     made = Made(
         about=about,
@@ -114,7 +118,7 @@ def train_bundle(
         sources=tuple(sorted({image.source for image in used if image.source})),
         images=len(validation),
         taught=taught,
-        subtypes=_seen_subtypes(training),
+        subtypes=_seen_subtypes(training.values()),
     )
     fill(out, made)
     return seal(out, golden)
@@ -145,6 +149,17 @@ def _map(
     return network
 
 
+def _characterisation(
+    training: Mapping[LabelledImage, Mapping[Kind, PreparedImage]], tell: Callable[[Step | str], None]
+) -> Characterisation | None:
+    """The lines that tell malignant masses from benign ones; None where there is too little to fit them to."""
+    masses = [image[Kind.MASS] for image in training.values()]
+    fitted = fit_characterisation(masses, [image.cohort for image in training])
+    if fitted is None:
+        tell(f"no characterisation by rings: fewer than {LEAST} outlined masses are known to be benign, or malignant")
+    return fitted
+
+
 def _teach(
     kind: Kind,
     training: Sequence[PreparedImage],
@@ -153,10 +168,11 @@ def _teach(
     work: Path,
     *,
     mass_map: MassMap | None,
+    characterisation: Characterisation | None,
     device: str,
     tell: Callable[[Step | str], None],
 ) -> Taught:
-    """Fit the second look at one kind; calibrate and measure it together with the map, if there is one."""
+    """Fit the second look at one kind; calibrate and measure it together with what there is beside it."""
 
     def after_epoch(epoch: int, network: SecondLook) -> None:
         said = answers(kind, validation, network, device=device)
@@ -174,20 +190,24 @@ def _teach(
         tell=lambda progress: tell(f"{kind}, {progress}"),
         after_epoch=after_epoch,
     ).cpu()
-    calibrated = calibrate(kind, network, mass_map, validation)
-    halve(network, *([] if mass_map is None else [mass_map]))
+    networks = Networks({kind: network}, mass_map, characterisation)
+    calibrated = calibrate(kind, networks, validation)
+    halve(networks.named())
     metrics = {
-        **measure(validation, judged(kind, validation, network, mass_map)),
+        **measure(validation, judged(kind, validation, networks)),
         "lesions": sum(len(image.malignant) for image in validation),
         "images_with_a_lesion_nobody_outlined": sum(image.weak for image in validation),
         "classical": froc(validation, [image.log_odds for image in validation]),
     }
     if mass_map is not None:
-        metrics["without_map"] = measure(validation, answers(kind, validation, network))
-    return Taught(kind=kind, network=network, mass_map=mass_map, calibrated=calibrated, metrics=metrics)
+        metrics["without_map"] = measure(validation, judged(kind, validation, replace(networks, mass_map=None)))
+    if characterisation is not None:
+        without = replace(networks, characterisation=None)
+        metrics["without_characterisation"] = measure(validation, judged(kind, validation, without))
+    return Taught(kind=kind, networks=networks, calibrated=calibrated, metrics=metrics)
 
 
-def _seen_subtypes(images: Sequence[Mapping[Kind, PreparedImage]]) -> bool:
+def _seen_subtypes(images: Iterable[Mapping[Kind, PreparedImage]]) -> bool:
     """Whether lesions of every subtype were shown: what was never seen is never told."""
     seen = {subtype for image in images for kind in Kind for subtype in image[kind].subtype.tolist()}
     return seen >= set(range(len(Subtype)))
@@ -201,12 +221,13 @@ def _validates(image: LabelledImage, held_out: int | None) -> bool:
 
 def _prepared(
     images: Sequence[LabelledImage], cache: Path, processes: int, tell: Callable[[Step | str], None]
-) -> list[Mapping[Kind, PreparedImage]]:
-    ready = []
-    for done, image in enumerate(prepared_images(images, cache, processes=processes), start=1):
-        if isinstance(image, Unprepared):
-            tell(f"{image.path} is not used: {image.reason}")
+) -> dict[LabelledImage, Mapping[Kind, PreparedImage]]:
+    ready = {}
+    prepared = prepared_images(images, cache, processes=processes)
+    for done, (image, made) in enumerate(zip(images, prepared, strict=True), start=1):
+        if isinstance(made, Unprepared):
+            tell(f"{made.path} is not used: {made.reason}")
         else:
-            ready.append(image)
+            ready[image] = made
         tell(Step(done=done, of=len(images)))
     return ready

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cmmd_node.cad.mass_map import ANSWERS as MAP_ANSWERS
-from cmmd_node.cad.mass_map import MassMap, added
-from cmmd_node.cad.second_look import SecondLook
+from cmmd_node.cad.mass_map import added
+from cmmd_node.cad.native import Networks
+from cmmd_node.cad.second_look import ANSWERS
 from cmmd_node.facts import Kind
 from cmmd_node.train.fit import RATES, answers, sensitivities
 from cmmd_node.train.prepared import PreparedImage
@@ -33,22 +35,25 @@ _ENOUGH = 20
 
 @torch.inference_mode()
 def judged(
-    kind: Kind, images: Sequence[PreparedImage], network: SecondLook, mass_map: MassMap | None, *, device: str = "cpu"
+    kind: Kind, images: Sequence[PreparedImage], networks: Networks, *, device: str = "cpu"
 ) -> list[torch.Tensor]:
     """What the networks of a kind say together of all candidates of each image, as `cad.native.judged`."""
-    said = answers(kind, images, network, device=device)
-    if mass_map is not None:
-        for image, answer in zip(images, said, strict=True):
-            answer[:, :MAP_ANSWERS] += added(image.sheets[0], torch.from_numpy(image.places_mm), mass_map).cpu()
+    said = answers(kind, images, networks.second_looks[kind], device=device)
+    for image, answer in zip(images, said, strict=True) if kind is Kind.MASS else ():
+        if networks.mass_map is not None:
+            places = torch.from_numpy(image.places_mm)
+            answer[:, :MAP_ANSWERS] += added(image.sheets[0], places, networks.mass_map).cpu()
+        if networks.characterisation is not None:
+            answer[:, 1] += networks.characterisation(torch.from_numpy(image.features), torch.from_numpy(image.rings))
     return said
 
 
 def measure(images: Sequence[PreparedImage], said: Sequence[torch.Tensor]) -> dict[str, Any]:
     """FROC of the outlined lesions, and the AUC of malignant against benign ones that have a mark in them."""
     figures = froc(images, [answer[:, 0].numpy() for answer in said])
-    log_odds, malignant = _of_lesions(images, said)
+    told, malignant = _of_lesions(images, said)
     if 0 < malignant.sum() < len(malignant):
-        figures["auc_malignant"] = round(auc(log_odds.astype(np.float64), malignant == 1), 4)
+        figures["auc_malignant"] = round(auc(told[:, 1].double().numpy(), malignant.numpy() == 1), 4)
         figures["lesions_with_result"] = len(malignant)
     return figures
 
@@ -62,47 +67,57 @@ def froc(images: Sequence[PreparedImage], log_odds: Sequence[npt.NDArray[np.floa
     return {f"sensitivity_at_{rate:g}": round(value, 4) for rate, value in zip(RATES, found, strict=True)}
 
 
-def _of_lesions(
-    images: Sequence[PreparedImage], said: Sequence[torch.Tensor]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-    """Log odds of malignancy at the most suspicious mark in each lesion with a known result, and that result.
+def _of_lesions(images: Sequence[PreparedImage], said: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is said of the most suspicious mark in each lesion with a known result, and that result.
 
-    Of a lesion that nobody outlined: at the most suspicious mark of all.
+    Of a lesion that nobody outlined: of the most suspicious mark of all.
     """
-    log_odds, malignant = [], []
+    told, malignant = [], []
     for image, answer in zip(images, said, strict=True):
         everywhere = np.ones((len(answer), 1), np.bool_)
         lesions, labels = (everywhere, [image.breast_malignant]) if image.weak else (image.hits, image.malignant)
         for lesion, label in zip(lesions.T, labels, strict=True):
             inside = np.flatnonzero(lesion)
             if label >= 0 and len(inside):
-                log_odds.append(float(answer[inside[answer[inside, 0].argmax()], 1]))
-                malignant.append(label)
-    return np.array(log_odds, np.float32), np.array(malignant, np.int8)
+                told.append(answer[inside[answer[inside, 0].argmax()]])
+                malignant.append(float(label))
+    return torch.stack(told) if told else torch.empty(0, ANSWERS), torch.tensor(malignant)
 
 
 @torch.no_grad()
-def calibrate(kind: Kind, network: SecondLook, mass_map: MassMap | None, validation: Sequence[PreparedImage]) -> bool:
+def calibrate(kind: Kind, networks: Networks, validation: Sequence[PreparedImage]) -> bool:
     """Set the last layers so that suspicion 0.5 means the usual false marks, and malignancy a probability (Platt).
+
+    How much second look and map on one side and the characterisation on the other count for malignancy is set by the
+    same lesions.
 
     Returns
     -------
     bool
         Whether there were lesions enough for a probability.
     """
-    said = judged(kind, validation, network, mass_map)
+    second_look, characterisation = networks.second_looks[kind], networks.characterisation
+    mass_map = networks.mass_map
+    said = judged(kind, validation, networks)
     false = [_false(image, answer[:, 0]) for image, answer in zip(validation, said, strict=True)]
     ranked = torch.cat(false).sort(descending=True).values
     if len(ranked):
-        network.lesion.bias.sub_(ranked[min(round(_USUAL_FALSE_MARKS * len(validation)), len(ranked) - 1)])
-    log_odds, malignant = _of_lesions(validation, said)
+        second_look.lesion.bias.sub_(ranked[min(round(_USUAL_FALSE_MARKS * len(validation)), len(ranked) - 1)])
+    told, malignant = _of_lesions(validation, said)
     if min((malignant == 1).sum(), (malignant == 0).sum()) < _ENOUGH:
         return False
-    slope, offset = _platt(torch.from_numpy(log_odds), torch.from_numpy(malignant).float())
-    network.malignant.weight *= slope
-    network.malignant.bias.copy_(network.malignant.bias * slope + offset)
+    parts = told[:, 1:2]
+    if characterisation is not None:
+        without = _of_lesions(validation, judged(kind, validation, replace(networks, characterisation=None)))[0][:, 1:2]
+        parts = torch.cat([without, parts - without], dim=1)
+    offset, *slopes = _platt(parts, malignant)
+    second_look.malignant.weight *= slopes[0]
+    second_look.malignant.bias.copy_(second_look.malignant.bias * slopes[0] + offset)
     if mass_map is not None:
-        mass_map.share[1] *= slope
+        mass_map.share[1].mul_(slopes[0])
+    if characterisation is not None:
+        characterisation.malignant.sum.weight.mul_(slopes[1])
+        characterisation.malignant.sum.bias.mul_(slopes[1])
     return True
 
 
@@ -114,15 +129,18 @@ def _false(image: PreparedImage, log_odds: torch.Tensor) -> torch.Tensor:
 
 
 @torch.enable_grad()
-def _platt(log_odds: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
-    line = torch.tensor([1.0, 0.0], requires_grad=True)
+def _platt(parts: torch.Tensor, truth: torch.Tensor) -> list[float]:
+    """Offset and slopes with which the parts of the log odds, shape (n, parts), add up to those of the truth."""
+    parts = torch.cat([torch.ones(len(parts), 1), parts], dim=1)
+    line = torch.ones(parts.shape[1], requires_grad=True)
     optimizer = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = binary_cross_entropy_with_logits(line[0] * log_odds + line[1], truth)
+        value = binary_cross_entropy_with_logits(parts @ line, truth)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return float(line[0].detach()), float(line[1].detach())
+    told: list[float] = line.tolist()
+    return told

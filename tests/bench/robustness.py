@@ -6,8 +6,9 @@ Each view of a few simulated patients is shown to the detector as it is and chan
 contrast, on pixels of 0.07 and 0.14 mm, stored with 16 bits, stored as MONOCHROME1. Told are, over the marks that are
 reported of the unchanged view: the share that is found again (a mark of the kind, of at least the least suspicion
 reported, within 5 mm), the largest and the middle change of suspicion at such places, and by how many marks a view has
-more. One view missing: the largest change of the breast's score of malignancy, and of the marks on the view that is
-there, which must not change at all. `tests/cad/test_robustness.py` holds the bounds.
+more. One view missing: the largest change of the breast's score of malignancy, both views weighed as the node does; of
+the marks on the view that is there the suspicion must not change at all. `tests/cad/test_robustness.py` holds the
+bounds.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import numpy as np
 from scipy import ndimage
 
 from cmmd_node.assemble.pixels import read_pixels
-from cmmd_node.cad import Detector, open_detector
+from cmmd_node.cad import Detector, both_views_of, open_detector
+from cmmd_node.cad.both_views import BothViews, MarkedView, with_both_views
+from cmmd_node.cad.geometry import breast_geometry, from_nipple_mm
 from cmmd_node.facts import Laterality, Mark, Spacing, View
 from cmmd_node.phantom import PhantomView
 from cmmd_node.phantom.anatomy import PIXEL_MM
@@ -153,8 +156,19 @@ def table_of(detector: Detector, views: Iterable[PhantomView]) -> dict[str, list
     return table
 
 
-def breast_score(views: list[list[Mark]]) -> float:
-    """As `cmmd_node.train.breasts` scores a breast by its marks."""
+def together(detector: Detector, views: list[PhantomView], both_views: BothViews | None) -> list[tuple[Mark, ...]]:
+    """The marks of all views of a breast as the node has them."""
+    seen = []
+    for shown in map(plain, views):
+        marks = detector.marks(shown.pixels, view=shown.view, spacing=shown.spacing, threshold=0.0)
+        breast = breast_geometry(shown.pixels, view=shown.view, spacing=shown.spacing)
+        assert breast is not None
+        seen.append(MarkedView(shown.view, marks, from_nipple_mm(breast, shown.spacing, marks)))
+    return [one.marks for one in seen] if both_views is None else with_both_views(seen, both_views)
+
+
+def breast_score(views: list[tuple[Mark, ...]]) -> float:
+    """Of each view the most suspicious and malignant mark, the mean over the views."""
     weights = [[mark.suspicion * (mark.probability_malignant or 0.0) for mark in marks] for marks in views]
     return float(np.mean([max(one, default=0.0) for one in weights]))
 
@@ -182,8 +196,10 @@ def main() -> None:
     print(f"{'shown':22} {'reported':>9} {'found again':>12} {'largest':>10} {'middle':>10} {'marks more':>12}")
     for name, changes in table_of(detector, [view for breast in breasts for view in breast]).items():
         print(line(name, changes))
-    of_breasts = [[marks_of(detector, plain(view)) for view in breast] for breast in breasts]
-    moved = [abs(breast_score([one]) - breast_score(both)) for both in of_breasts for one in both]
+    both_views, moved = both_views_of(arguments.bundle), []
+    for breast in breasts:
+        score = breast_score(together(detector, breast, both_views))
+        moved += [abs(breast_score(together(detector, [view], both_views)) - score) for view in breast]
     print(
         f"one view missing: score of the breast moves by {max(moved):.3f} at most, {np.median(moved):.3f} in the middle"
     )

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from scipy import ndimage
 
+from cmmd_node.cad.characterisation import Characterisation
 from cmmd_node.cad.golden import GoldenView
 from cmmd_node.cad.mass_map import MassMap
 from cmmd_node.cad.native import Networks
@@ -33,6 +34,11 @@ assert told["view"] in ("CC", "MLO") and told["row_mm"] > 0
 marks = [{"kind": "mass", "outline": [[10, 10], [30, 10], [30, 40]], "suspicion": 0.75}]
 (folder / "marks.json").write_text(json.dumps(marks))
 """
+
+#: The same, as malignant as the view says: CC 0.9, MLO 0.3.
+CHARACTERISING = SCRIPT.replace(
+    '"suspicion": 0.75', '"suspicion": 0.75, "probability_malignant": {"CC": 0.9, "MLO": 0.3}[told["view"]]'
+)
 
 
 @functools.cache
@@ -77,10 +83,11 @@ def filled(folder: Path, **told: Any) -> Path:
     return folder
 
 
-def native(folder: Path, *, mapped: bool = True, **changes: Any) -> Path:
+def native(folder: Path, *, whole: bool = True, **changes: Any) -> Path:
+    """Of masses; as a whole, with a map and a characterisation beside the second look."""
     filled(folder, **{"kind": "native", "architecture": "second-look/4", "pytorch_version": [TORCH], **changes})
     torch.manual_seed(1)
-    networks = Networks({Kind.MASS: SecondLook(Kind.MASS)}, MassMap() if mapped else None)
+    networks = Networks({Kind.MASS: SecondLook(Kind.MASS)}, *((MassMap(), Characterisation()) if whole else ()))
     save_file(networks.named().state_dict(), folder / "model.safetensors")
     return folder
 

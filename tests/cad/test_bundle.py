@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -179,23 +180,41 @@ def test_weights_of_another_shape_or_with_nan_are_refused(tmp_path: Path) -> Non
         seal(folder, golden_view())
 
 
-def test_a_map_of_masses_is_added_where_there_is_one_and_must_be_whole(tmp_path: Path) -> None:
-    with_map, without = native(tmp_path / "b"), native(tmp_path / "c", mapped=False)
-    weights = load_file(with_map / "model.safetensors")
-    shared = weights | {"mass-map.share": torch.zeros(2)}  # the map speaks, and is not heard
+MAP = "mass-map.share"
+RINGS = "mass-characterisation.malignant.sum.weight"
+
+
+def test_what_there_is_beside_the_second_look_is_added(tmp_path: Path) -> None:
+    whole, alone = (native(tmp_path / str(is_whole), whole=is_whole, probability_malignant=True) for is_whole in (1, 0))
+    weights = load_file(whole / "model.safetensors")
+    unheard = {
+        MAP: torch.zeros(2),
+        RINGS: torch.zeros_like(weights[RINGS]),
+        RINGS.replace("weight", "bias"): torch.zeros(1),
+    }
     heard = {}
-    for name, told in {"map": weights, "unheard": shared}.items():
-        save_file(told, with_map / "model.safetensors")
-        seal(with_map, golden_view())
-        heard[name] = marks_of(with_map)
-    seal(without, golden_view())
-    assert heard["unheard"] == marks_of(without)
-    assert heard["map"] != marks_of(without)
-    assert {m.center_cr for m in heard["map"]} == {m.center_cr for m in marks_of(without)}
-    del weights["mass-map.answer.bias"]
-    save_file(weights, with_map / "model.safetensors")
-    with pytest.raises(BundleRefused, match=r"mass-map.answer.bias is missing; the network takes of shape \(2,\)"):
-        seal(with_map, golden_view())
+    for name, told in {"both": {}, "map": {RINGS: unheard[RINGS]}, "neither": unheard}.items():
+        save_file(weights | told, whole / "model.safetensors")
+        seal(whole, golden_view())
+        heard[name] = marks_of(whole)
+    seal(alone, golden_view())
+    assert heard["neither"] == marks_of(alone)
+    assert all(one != other for one, other in combinations(heard.values(), 2))
+    suspicion = {name: [(m.center_cr, m.suspicion) for m in marks] for name, marks in heard.items()}
+    assert suspicion["both"] == suspicion["map"] != suspicion["neither"]  # rings say nothing of suspicion
+    assert {m.center_cr for m in heard["both"]} == {m.center_cr for m in marks_of(alone)}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("mass-map.answer.bias", r"\(2,\)"), ("mass-characterisation.log_radius.sum.bias", r"\(1,\)")]
+)
+def test_what_there_is_beside_the_second_look_must_be_whole(tmp_path: Path, name: str, shape: str) -> None:
+    folder = native(tmp_path / "b")
+    weights = load_file(folder / "model.safetensors")
+    del weights[name]
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(BundleRefused, match=f"{name} is missing; the network takes of shape {shape}"):
+        seal(folder, golden_view())
 
 
 def test_a_model_that_no_longer_repeats_its_golden_marks_is_refused(tmp_path: Path, sealed: dict[str, Path]) -> None:

@@ -66,7 +66,7 @@ def of_kind(marks: tuple[Mark, ...], kind: Kind) -> list[Mark]:
 
 
 def test_the_room_offers_the_detector() -> None:
-    assert cmmd_node.cad.__all__ == ["ClassicalDetector", "Detector", "model_of", "open_detector"]
+    assert cmmd_node.cad.__all__ == ["ClassicalDetector", "Detector", "both_views_of", "model_of", "open_detector"]
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)

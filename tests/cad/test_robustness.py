@@ -53,7 +53,7 @@ def test_a_mark_that_is_gone_counts_in_full() -> None:
 
 
 def test_a_view_is_marked_whether_or_not_the_other_one_is_there() -> None:
-    """Views are judged one by one: whatever a missing view changes, it is not the marks on the others."""
+    """A missing view changes no mark on the others: only how malignant they are is weighed with it, afterwards."""
     case = Case.from_seed(SEED, 0)
     cc, mlo = simulate(replace(case, sides=(case.laterality,)))
     first, fresh = ClassicalDetector(), ClassicalDetector()

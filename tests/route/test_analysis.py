@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
+from cmmd_node.cad import both_views_of, model_of
+from cmmd_node.cad.sealing import seal
 from cmmd_node.errors import InvalidResult
 from cmmd_node.facts import (
+    Analysis,
     Codes,
     Form,
     Kind,
@@ -41,6 +44,7 @@ from cmmd_node.route.analysis import (
     write_study,
 )
 from cmmd_node.settings import CLASSICAL
+from tests.cad.bundles import CHARACTERISING, command, golden_view
 from tests.mammograms import exam, make_mammogram, save
 
 
@@ -167,6 +171,32 @@ def test_one_lesion_of_an_exam_is_tied_together_and_known_again(tmp_path: Path, 
         pool, detector(CLASSICAL).model, replace(round_, number=2), jobs, earlier=first.findings, seconds=120
     )
     assert again.views == first.views
+
+
+def test_both_views_of_a_breast_are_weighed_if_the_model_wants_that(tmp_path: Path, pool: IsolatedPool) -> None:
+    folder = command(
+        tmp_path / "b", CHARACTERISING, probability_malignant=True, both_views={"own": 0.75, "other": 0.25}
+    )
+    seal(folder, golden_view())
+    bundle = str(folder)
+    jobs = jobs_of(tmp_path, to_datasets(make_exam(3)))
+
+    def told(analyses: tuple[Analysis, ...]) -> dict[str, float | None]:
+        asked = [replace(job, bundle=bundle, analyses=analyses, threshold=0.7) for job in jobs]
+        result = analyse_study(
+            pool, model_of(bundle), make_round("2.25.1"), asked, both_views=both_views_of(bundle), seconds=60
+        )
+        masses = [one for one in result.findings if one.mark.kind is Kind.MASS]  # clusters are the classical detector's
+        assert len(masses) == 4
+        views = {view.sop_instance_uid: str(view.view) for view in result.views}
+        return {views[one.sop_instance_uid]: one.mark.probability_malignant for one in masses}
+
+    odds = 9.0**0.75 * (3.0 / 7.0) ** 0.25, (3.0 / 7.0) ** 0.75 * 9.0**0.25
+    cc, mlo = (one / (1.0 + one) for one in odds)
+    assert told((Analysis.DETECTION, Analysis.CHARACTERISATION)) == pytest.approx(
+        {"L CC": cc, "L MLO": mlo, "R CC": cc, "R MLO": mlo}
+    )
+    assert set(told((Analysis.DETECTION,)).values()) == {None}
 
 
 def test_a_study_of_unreadable_files_still_gets_its_report(tmp_path: Path, pool: IsolatedPool) -> None:

@@ -30,6 +30,7 @@ def prepared(**changes: Any) -> PreparedImage:
         "sheet": np.zeros(0, np.int64),
         "places_mm": np.zeros((0, 2), np.float32),
         "features": np.zeros((0, 3), np.float32),
+        "rings": np.zeros((0, 0, 0), np.float32),
         "log_odds": np.zeros(0, np.float32),
         "hits": np.zeros((0, 1), np.bool_),
         "off": np.zeros((0, 1), np.float32),

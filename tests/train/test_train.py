@@ -17,6 +17,7 @@ from cmmd_node.cad import open_detector
 from cmmd_node.cad.bundle import read_bundle
 from cmmd_node.errors import NodeError
 from cmmd_node.facts import BreastLabel, Classification, Kind, Laterality, View, ViewPosition
+from cmmd_node.train import fit_characterisation
 from cmmd_node.train.fit import RATES, Recipe, of_units
 from cmmd_node.train.fit_map import MapRecipe
 from cmmd_node.train.manifest import LabelledImage, Lesion, read_manifest, write_manifest
@@ -78,12 +79,15 @@ def epochs_in(told: list[Any], what: str = "mass") -> list[int]:
     return [int(line.removeprefix(start).split()[0]) for line in map(str, told) if line.startswith(start)]
 
 
-def mapped(bundle: Path) -> bool:
-    """Whether there is a map of masses in it."""
-    return any(name.startswith("mass-map.") for name in load_file(bundle / "model.safetensors"))
+def parts(bundle: Path) -> set[str]:
+    """Of what there are weights in it."""
+    return {name.partition(".")[0] for name in load_file(bundle / "model.safetensors")}
 
 
-def test_training_ends_in_a_bundle_that_finds_the_same_after_an_interruption(tmp_path: Path) -> None:
+def test_training_ends_in_a_bundle_that_finds_the_same_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_characterisation, "LEAST", 2)
     manifest, told = collection(tmp_path), []
     first = train(tmp_path, manifest, "first", told)
     assert epochs_in(told) == epochs_in(told, "map of masses") == [1, 2]
@@ -96,12 +100,13 @@ def test_training_ends_in_a_bundle_that_finds_the_same_after_an_interruption(tmp
     assert bundle.metadata.data_source == "Nobody et al. 2026, CC0"
     assert bundle.metadata.eval_metrics["validation"]["mass"]["lesions"] == 1
     assert bundle.metadata.architecture == "second-look/4"
-    assert set(bundle.metadata.eval_metrics["validation"]["mass"]["without_map"]) == {
-        f"sensitivity_at_{rate:g}" for rate in RATES
-    }
+    figures = bundle.metadata.eval_metrics["validation"]["mass"]
+    for without in ("without_map", "without_characterisation"):
+        assert set(figures[without]) == {f"sensitivity_at_{rate:g}" for rate in RATES}
     assert bundle.metadata.kinds == (Kind.MASS,)  # nobody outlined a cluster
     assert not bundle.metadata.subtypes  # and nobody told one
     assert not bundle.metadata.probability_malignant  # one mass calibrates nothing
+    assert bundle.metadata.both_views is None
     assert "Nobody et al. 2026" in (first / "MODEL_CARD.md").read_text()
     marks = open_detector(str(first)).marks(
         small_breast(), view=View(Laterality.LEFT, ViewPosition.CC), spacing=SPACING, threshold=0.0
@@ -123,7 +128,7 @@ def test_training_ends_in_a_bundle_that_finds_the_same_after_an_interruption(tmp
     second = train(tmp_path, manifest, "second", told)
     assert epochs_in(told, "map of masses") == []
     assert epochs_in(told) == [2]
-    assert mapped(first)
+    assert parts(first) == {"mass", "mass-map", "mass-characterisation"}
     digests = {hashlib.sha256((one / "model.safetensors").read_bytes()).hexdigest() for one in (first, second)}
     assert len(digests) == 1
 
@@ -147,7 +152,8 @@ def test_labels_of_breasts_are_enough_to_train(tmp_path: Path) -> None:
     bundle = read_bundle(weak)
     assert epochs_in(told) == [1, 2]
     assert "no map of masses: fewer than 3 are outlined on the images to train on" in told
-    assert not mapped(weak)
+    assert "no characterisation by rings: fewer than 50 outlined masses are known to be benign, or malignant" in told
+    assert parts(weak) == {"mass"}
     assert "no map of masses" in (weak / "MODEL_CARD.md").read_text()
     assert not [line for line in map(str, told) if "not used" in line]
     metrics = bundle.metadata.eval_metrics["validation"]["mass"]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from cmmd_node.cad.characterisation import Characterisation
+from cmmd_node.cad.margins import RING_EDGES_MM, RING_FEATURES, SMOOTHED_MM
 from cmmd_node.cad.mass_map import MassMap
+from cmmd_node.cad.native import Networks
 from cmmd_node.cad.second_look import FEATURES, SecondLook
 from cmmd_node.facts import Kind
 from cmmd_node.train.prepared import PreparedImage
 from cmmd_node.train.validation import calibrate, judged
 
 CANDIDATES = 6
+RINGS = len(RING_EDGES_MM) - 1, len(SMOOTHED_MM) * len(RING_FEATURES)
 
 
 def images(count: int) -> list[PreparedImage]:
@@ -31,6 +37,7 @@ def images(count: int) -> list[PreparedImage]:
                 sheet=np.zeros(CANDIDATES, np.int64),
                 places_mm=places,
                 features=features,
+                rings=rng.normal(0.0, 1.0, (CANDIDATES, *RINGS)).astype(np.float32),
                 log_odds=np.zeros(CANDIDATES, np.float32),
                 hits=hits,
                 off=np.where(hits, 0.0, 3.0).astype(np.float32),
@@ -47,18 +54,20 @@ def images(count: int) -> list[PreparedImage]:
 
 
 @pytest.fixture
-def networks() -> tuple[SecondLook, MassMap]:
+def networks() -> Networks:
     torch.manual_seed(2)
-    second_look, mass_map = SecondLook(Kind.MASS).eval(), MassMap().eval()
-    torch.nn.init.normal_(mass_map.answer.weight, std=0.5)
-    return second_look, mass_map
+    made = Networks({Kind.MASS: SecondLook(Kind.MASS)}, MassMap(), Characterisation())
+    assert made.mass_map is not None
+    torch.nn.init.normal_(made.mass_map.answer.weight, std=0.5)
+    made.named().eval()
+    return made
 
 
-def test_suspicion_of_both_together_is_even_at_one_false_mark_per_image(networks: tuple[SecondLook, MassMap]) -> None:
+def test_suspicion_of_both_together_is_even_at_one_false_mark_per_image(networks: Networks) -> None:
     held_out = images(40)
-    before = torch.cat(judged(Kind.MASS, held_out, *networks))[:, 0]
-    calibrate(Kind.MASS, *networks, held_out)
-    said = judged(Kind.MASS, held_out, *networks)
+    before = torch.cat(judged(Kind.MASS, held_out, networks))[:, 0]
+    calibrate(Kind.MASS, networks, held_out)
+    said = judged(Kind.MASS, held_out, networks)
     false = torch.cat([a[~torch.from_numpy(i.hits[:, 0]), 0] for a, i in zip(said, held_out, strict=True)])
     assert int((false > 0.0).sum()) in {39, 40, 41}
     shift = before - torch.cat(said)[:, 0]
@@ -66,21 +75,30 @@ def test_suspicion_of_both_together_is_even_at_one_false_mark_per_image(networks
     assert abs(float(shift.mean())) > 1e-3
 
 
-def test_malignancy_of_both_is_calibrated_by_one_line(networks: tuple[SecondLook, MassMap]) -> None:
+def test_malignancy_is_a_weighed_sum_of_networks_and_rings(networks: Networks) -> None:
     held_out = images(60)
-    before = torch.cat(judged(Kind.MASS, held_out, *networks))[:, 1]
-    assert calibrate(Kind.MASS, *networks, held_out)
-    after = torch.cat(judged(Kind.MASS, held_out, *networks))[:, 1]
-    straight = np.polyfit(before.numpy(), after.numpy(), 1)
-    assert np.abs(np.polyval(straight, before.numpy()) - after.numpy()).max() < 1e-2 * float(after.std()) + 1e-4
-    assert abs(straight[0] - 1.0) > 0.01
+    without = replace(networks, characterisation=None)
+    seen, whole = (torch.cat(judged(Kind.MASS, held_out, one))[:, 1] for one in (without, networks))
+    assert calibrate(Kind.MASS, networks, held_out)
+    after = torch.cat(judged(Kind.MASS, held_out, networks))[:, 1]
+    parts = torch.stack([torch.ones_like(seen), seen, whole - seen], dim=1)
+    weights = torch.linalg.lstsq(parts, after[:, None]).solution
+    torch.testing.assert_close((parts @ weights)[:, 0], after, rtol=0.0, atol=1e-2 * float(after.std()))
+    assert (weights[1:] - 1.0).abs().min() > 0.01
 
 
-def test_too_few_lesions_calibrate_neither(networks: tuple[SecondLook, MassMap]) -> None:
+def test_probabilities_are_as_high_as_the_share_of_cancers(networks: Networks) -> None:
+    held_out = images(60)
+    assert calibrate(Kind.MASS, networks, held_out)
+    at_lesions = [a[i.hits[:, 0], 1] for a, i in zip(judged(Kind.MASS, held_out, networks), held_out, strict=True)]
+    assert float(torch.cat(at_lesions).sigmoid().mean()) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_too_few_lesions_calibrate_neither(networks: Networks) -> None:
     held_out = images(12)
-    before = judged(Kind.MASS, held_out, *networks)
-    assert not calibrate(Kind.MASS, *networks, held_out)
-    after = judged(Kind.MASS, held_out, *networks)
+    before = judged(Kind.MASS, held_out, networks)
+    assert not calibrate(Kind.MASS, networks, held_out)
+    after = judged(Kind.MASS, held_out, networks)
     for b, a in zip(before, after, strict=True):
         torch.testing.assert_close(a[:, 1], b[:, 1])
         torch.testing.assert_close(a[:, 0] - a[0, 0], b[:, 0] - b[0, 0], rtol=0.0, atol=1e-3)  # shifted alone
