@@ -8,6 +8,7 @@ import pytest
 
 from cmmd_node.cad import ClassicalDetector, Detector, model_of, open_detector
 from cmmd_node.cad.bundle import bundle_named
+from cmmd_node.cad.native import open_networks
 from cmmd_node.facts import Kind, Mark
 from cmmd_node.phantom import PhantomView
 from cmmd_node.settings import BUILTIN, CLASSICAL, CadSettings
@@ -51,6 +52,14 @@ def test_it_names_its_sources_its_licence_and_its_limits() -> None:
     assert "mini-MIAS" not in bundle.metadata.data_source
     assert "Apache License" in (bundle.folder / "LICENSE").read_text(encoding="utf-8")
     assert sum(path.stat().st_size for path in bundle.folder.rglob("*")) < 20e6
+
+
+def test_it_characterises_masses_by_their_rings_and_by_both_views() -> None:
+    bundle = bundle_named(BUILTIN)
+    networks = open_networks(bundle)
+    assert networks.mass_map is not None
+    assert networks.characterisation is not None
+    assert bundle.metadata.both_views is not None
 
 
 def test_it_tells_no_subtype_and_leaves_clusters_to_the_classical_detector(
