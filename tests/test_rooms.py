@@ -52,7 +52,7 @@ ONLY_IN = {
 
 #: What outsiders of a room may rely on.
 PUBLIC = {
-    "cad": {"ClassicalDetector", "Detector", "model_of", "open_detector"},
+    "cad": {"ClassicalDetector", "Detector", "both_views_of", "model_of", "open_detector"},
     "conformance": {"statement"},
     "deliver": {
         "Answer",
