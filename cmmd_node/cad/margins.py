@@ -1,4 +1,4 @@
-"""What is seen around a mass, ring by ring, at full resolution: what tells malignant masses from benign ones.
+"""What is seen around a mass, ring by ring, down to 0.1 mm: what tells malignant masses from benign ones.
 
 A benign mass has a sharp and even margin; a malignant one is drawn out into spicules, which are lines that point away
 from it. On the rings around a candidate, brightness and its slope and curvature are told apart by direction: outwards
@@ -20,7 +20,8 @@ from cmmd_node.cad.outlines import Points
 from cmmd_node.cad.patches import tissue_scale
 
 SMOOTHED_MM: Final = (0.1, 0.2, 0.4)
-"""Standard deviations of the filters that the rings are read with, each on a grid with pixels of that size."""
+"""Standard deviations of the filters that the rings are read with, each on a grid with pixels of that size,
+twice those of the one before."""
 RING_EDGES_MM: Final = tuple(float(edge) for edge in np.geomspace(1.0, 30.0, 15))
 """Where one ring ends and the next begins."""
 RING_FEATURES: Final = (
