@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,14 +12,14 @@ from numpy.typing import NDArray
 from cmmd_node.cad.breast import Breast, Field
 from cmmd_node.cad.classical import ClassicalDetector
 from cmmd_node.cad.margins import ring_features
-from cmmd_node.cad.masses import Candidates
+from cmmd_node.cad.masses import Candidates, Search
 from cmmd_node.cad.patches import CLUSTER_GRIDS, Levels, tissue_levels
 from cmmd_node.cad.second_look import MASS_FEATURES
 from cmmd_node.cad.specks import CUT_OUT, Groups, find_groups
 from cmmd_node.facts import Kind
 
-MOST_MASSES: Final = 45
-APART_MM: Final = 6.0
+SEARCH: Final = Search(most=45, apart_mm=6.0, least_depth_mm=0.5, deepest_in_muscle_mm=math.inf)
+"""For masses, wider than that of the classical detector, which has nobody to take a second look at what it finds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +54,7 @@ def sighted(kind: Kind, pixels: Field, breast: Breast, classical: ClassicalDetec
 
 
 def _masses(pixels: Field, breast: Breast, classical: ClassicalDetector) -> Sighted:
-    found = classical.candidates(breast, most=MOST_MASSES, apart_mm=APART_MM)
+    found = classical.candidates(breast, SEARCH)
     return Sighted(
         centers_mm=found.centers_mm,
         features=found.features[:, : len(MASS_FEATURES)],

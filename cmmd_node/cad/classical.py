@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cmmd_node.cad.breast import Breast, Field, find_breast
 from cmmd_node.cad.calcifications import find_clusters
-from cmmd_node.cad.masses import CANDIDATE_FEATURES, Candidates, find_candidates
+from cmmd_node.cad.masses import CANDIDATE_FEATURES, Candidates, Search, find_candidates
 from cmmd_node.cad.network import Network
 from cmmd_node.cad.outlines import Points, hull_corners, rim_corners
 from cmmd_node.cad.places import PLACE_FEATURES
@@ -34,6 +34,7 @@ _DECIDING: Final = (
 )
 """Files that decide the answers: their bytes are the identity of the model."""
 
+_SEARCH: Final = Search()
 _USUAL_STRENGTH: Final = 4.5
 """Of a cluster with suspicion 0.5."""
 _CLUSTER_MARGIN_MM: Final = 1.5
@@ -92,9 +93,9 @@ class ClassicalDetector:
         marks = [*self._masses(breast), *cluster_marks(pixels, breast)]
         return reported(marks, self.threshold if threshold is None else threshold)
 
-    def candidates(self, breast: Breast, *, most: int, apart_mm: float) -> Candidates:
-        """Places that may be the centre of a mass, for a network to judge."""
-        return find_candidates(breast, self._places, most=most, apart_mm=apart_mm)
+    def candidates(self, breast: Breast, search: Search = _SEARCH) -> Candidates:
+        """Places that may be the centre of a mass."""
+        return find_candidates(breast, self._places, search)
 
     def log_odds(self, found: Candidates) -> Field:
         """What the detector says of candidates, shape (n,)."""
@@ -102,7 +103,7 @@ class ClassicalDetector:
         return total
 
     def _masses(self, breast: Breast) -> list[Mark]:
-        found = find_candidates(breast, self._places)
+        found = self.candidates(breast)
         return [
             mass_mark(center, rim, float(value), breast)
             for center, rim, value in zip(found.centers_mm, found.rims_mm, self.log_odds(found), strict=True)

@@ -24,11 +24,21 @@ CANDIDATE_FEATURES: Final = (
     "log odds",
     "log odds above the candidates around",
 )
-_MOST_CANDIDATES: Final = 30
-_APART_MM: Final = 8.0
-_LEAST_DEPTH_MM: Final = 3.0
-_DEEPEST_IN_MUSCLE_MM: Final = 8.0
 _NOWHERE: Final = np.float32(-10.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Where candidates are looked for, and how many of them are kept."""
+
+    most: int = 30
+    """The likeliest."""
+    apart_mm: float = 8.0
+    """None is nearer to a likelier one."""
+    least_depth_mm: float = 3.0
+    """From the skin."""
+    deepest_in_muscle_mm: float = 8.0
+    """From its edge, which is not always found where it is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,46 +53,39 @@ class Candidates:
     """What the first network says of them, shape (n,)."""
     features: Field
     """What the second network reads, shape (n, len(CANDIDATE_FEATURES))."""
+    level: Field
+    """`flattened`."""
+
+    def rims_from(self, centers_mm: Points, candidate: NDArray[np.int64]) -> NDArray[np.float64]:
+        """`rims_mm` of some candidates as they are from centres near theirs, shape (n, angles)."""
+        edges, _ = rims(self.level, centers_mm, _radii(self.features[candidate]))
+        return edges
 
 
-def find_candidates(
-    breast: Breast, network: Network, *, most: int = _MOST_CANDIDATES, apart_mm: float = _APART_MM
-) -> Candidates:
-    """Find the places that look most like the centre of a mass, the likeliest first, none near another.
+def find_candidates(breast: Breast, network: Network, search: Search) -> Candidates:
+    """Find the places that look most like the centre of a mass, the likeliest first.
 
     Parameters
     ----------
     network : Network
         From the features of a place to the log odds that it is the centre of a mass.
-    most : int, optional
-        Only so many, the likeliest.
-    apart_mm : float, optional
-        None is nearer to a likelier one than this.
     """
     level = flattened(breast)
-    return pick_candidates(breast, level, describe(breast, level), network, most=most, apart_mm=apart_mm)
+    return pick_candidates(breast, level, describe(breast, level), network, search)
 
 
-def pick_candidates(
-    breast: Breast,
-    level: Field,
-    features: Field,
-    network: Network,
-    *,
-    most: int = _MOST_CANDIDATES,
-    apart_mm: float = _APART_MM,
-) -> Candidates:
+def pick_candidates(breast: Breast, level: Field, features: Field, network: Network, search: Search) -> Candidates:
     """`find_candidates` where `flattened` and `describe` have been at work already."""
     depth, muscle = breast.to_skin_mm[::STRIDE, ::STRIDE], breast.to_muscle_mm[::STRIDE, ::STRIDE]
-    sought = breast.mask[::STRIDE, ::STRIDE] & (depth > _LEAST_DEPTH_MM) & (muscle > -_DEEPEST_IN_MUSCLE_MM)
+    sought = breast.mask[::STRIDE, ::STRIDE] & (depth > search.least_depth_mm) & (muscle > -search.deepest_in_muscle_mm)
     log_odds = np.full(sought.shape, _NOWHERE, np.float32)
     log_odds[sought] = np.maximum(network(features[sought]), _NOWHERE)
     smooth = ndimage.gaussian_filter(log_odds, 1.0)
-    apart = int(apart_mm / (STRIDE * GRID_MM))
+    apart = int(search.apart_mm / (STRIDE * GRID_MM))
     y, x = np.mgrid[-apart : apart + 1, -apart : apart + 1]
     highest = ndimage.maximum_filter(smooth, footprint=x * x + y * y <= apart * apart)
     rows, columns = np.nonzero((smooth == highest) & sought)
-    order = np.lexsort((columns, rows, -smooth[rows, columns]))[:most]
+    order = np.lexsort((columns, rows, -smooth[rows, columns]))[: search.most]
     rows, columns = rows[order], columns[order]
 
     centers: Points = (np.stack([columns, rows], axis=1).astype(np.float64) * STRIDE + 0.5) * GRID_MM
@@ -91,7 +94,7 @@ def pick_candidates(
     values = smooth[rows, columns]
     compared = np.stack([values, values - _around(centers, values)], axis=1)
     together = np.concatenate([here, looks, compared], axis=1).astype(np.float32)
-    return Candidates(centers, edges, values, together)
+    return Candidates(centers, edges, values, together, level)
 
 
 def _radii(features: Field) -> NDArray[np.float64]:

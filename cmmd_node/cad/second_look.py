@@ -30,7 +30,7 @@ The log odds of the classical detector are not among those of a mass: it was fit
 learn from, so they look better there than on others.
 """
 GRIDS: Final[dict[Kind, Grids]] = {Kind.MASS: MASS_GRIDS, Kind.CALCIFICATION_CLUSTER: CLUSTER_GRIDS}
-ARCHITECTURE: Final = "second-look/4"
+ARCHITECTURE: Final = "second-look/5"
 """Of metadata.json: this network, fed with these candidates, features and patches, and `mass_map` beside it."""
 ANSWERS: Final = 2 + len(Subtype)
 """That the candidate is what it is taken for; that, being so, it is malignant; and each subtype of a cancer."""

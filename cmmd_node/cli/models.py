@@ -87,7 +87,8 @@ def train(
         int | None, typer.Option(min=0, help="Fold that is not looked at, to be measured on afterwards.")
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="How often each image is seen.")] = 30,
-    map_epochs: Annotated[int, typer.Option(min=0, help="The same for the map of masses; 0: without one.")] = 40,
+    map_epochs: Annotated[int, typer.Option(min=0, help="The same for maps of masses; 0: without any.")] = 40,
+    maps: Annotated[int, typer.Option(min=1, help="How many maps of masses are trained.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     processes: Annotated[int, typer.Option(min=0, help="Images prepared at once; 0: one a core.")] = 0,
     device: Annotated[str, typer.Option(help="As torch names it: cpu, cuda.")] = "cpu",
@@ -113,7 +114,7 @@ def train(
             about,
             _golden_view(),
             recipe=Recipe(epochs=epochs, seed=seed),
-            map_recipe=MapRecipe(epochs=map_epochs, seed=seed) if map_epochs else None,
+            map_recipe=MapRecipe(maps=maps, epochs=map_epochs, seed=seed) if map_epochs else None,
             work=work,
             held_out=held_out,
             left_out=left_out,

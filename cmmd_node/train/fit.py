@@ -326,15 +326,23 @@ def answers(
     return said
 
 
-def sensitivities(images: Sequence[PreparedImage], log_odds: Sequence[npt.NDArray[np.float32]]) -> tuple[float, ...]:
-    """Share of the lesions with a mark in them at each of `RATES` false marks per image."""
-    best = np.array(
-        [
-            values[image.hits[:, lesion]].max(initial=-99.0)
-            for image, values in zip(images, log_odds, strict=True)
-            for lesion in range(image.hits.shape[1])
-        ]
-    )
-    false = [values[~image.hits.any(axis=1)] for image, values in zip(images, log_odds, strict=True)]
+def sensitivities(
+    hits: Sequence[npt.NDArray[np.bool_]], log_odds: Sequence[npt.NDArray[np.floating]]
+) -> tuple[float, ...]:
+    """Share of the lesions with a mark in them at each of `RATES` false marks per image.
+
+    Parameters
+    ----------
+    hits
+        Of each image which lesions its marks lie in, shape (marks, lesions).
+    log_odds
+        Of each image those of its marks, shape (marks,).
+    """
+    best = [
+        values[lesion].max(initial=-99.0)
+        for of_image, values in zip(hits, log_odds, strict=True)
+        for lesion in of_image.T
+    ]
+    false = [values[~of_image.any(axis=1)] for of_image, values in zip(hits, log_odds, strict=True)]
     ranked = np.append(np.sort(np.concatenate(false))[::-1], -98.0)
-    return tuple(float((best > ranked[min(int(rate * len(images)), len(ranked) - 1)]).mean()) for rate in RATES)
+    return tuple(float((np.array(best) > ranked[min(int(rate * len(hits)), len(ranked) - 1)]).mean()) for rate in RATES)

@@ -76,7 +76,7 @@ class Made:
     @property
     def recipes(self) -> str:
         of_map = (
-            "no map of masses" if self.map_recipe is None else f"that of the map of masses {asdict(self.map_recipe)}"
+            "no map of masses" if self.map_recipe is None else f"that of the maps of masses {asdict(self.map_recipe)}"
         )
         return f"recipe {asdict(self.recipe)}; {of_map}"
 
@@ -104,8 +104,7 @@ def fill(folder: Path, made: Made) -> None:
         "version": about.version,
         "kind": Way.NATIVE,
         "task": f"detection of {what} in mammograms, CC and MLO",
-        "description": "Judges the candidates of the classical detector by what is around them on several grids"
-        + (", masses also by a map of the whole breast." if masses.mass_map is not None else "."),
+        "description": _description(masses),
         "intended_use": "research; not a medical device",
         "contraindications": "no screening or diagnosis; implants, magnified views and tomosynthesis were never seen",
         "authors": f"trained with cmmd-node {__version__}",
@@ -132,15 +131,31 @@ def fill(folder: Path, made: Made) -> None:
     (folder / MODEL_CARD).write_text(_card(made))
 
 
+def _description(masses: Networks) -> str:
+    beside = []
+    if masses.mass_maps is not None:
+        beside.append("; where masses are also by maps of the whole breast")
+    if masses.characterisation is not None:
+        beside.append("; whether they are malignant also by the rings around them")
+    return (
+        "Judges the candidates of the classical detector by what is around them on several grids"
+        + "".join(beside)
+        + "."
+    )
+
+
 def _card(made: Made) -> str:
     about = made.about
     sources = "\n".join(f"- {source}" for source in made.sources) or "A collection whose manifest names no source."
     kinds = [one.kind for one in made.taught]
     what = " and ".join(_PLURAL[kind] for kind in kinds)
     left = "" if Kind.CALCIFICATION_CLUSTER in kinds else " Calcification clusters are left to the classical detector."
+    has_rings = any(one.networks.characterisation is not None for one in made.taught)
+    rings = "; what rings tell, by the masses that they learn from, each left out with its patient" if has_rings else ""
     malignancy = (
         "Its probability of malignancy of a lesion was calibrated (Platt) on the lesions that validate, the same on "
-        "which `auc_malignant` was measured; what the other view of the breast shows is weighed with it afterwards."
+        f"which `auc_malignant` was measured{rings}. What the other view of the breast shows is weighed with it "
+        "afterwards."
         if made.calibrated
         else "It gives no probability of malignancy: too few lesions with a known result validated it."
     )
@@ -163,15 +178,15 @@ little.
 ## Limits
 
 Nothing is known of how it does on images of other makers, film or digital, than those above; of implants, of women
-without symptoms, and of lesions that the classical detector does not even take for candidates, which it never sees.
+without symptoms, and of lesions that are no candidates of the classical detector's first network: these it never sees.
 """
 
 
 def _measured(one: Taught) -> str:
     figures = "\n".join(f"- {name}: {value}" for name, value in one.metrics.items() if not isinstance(value, dict))
     beside = {"classical detector": one.metrics["classical"]}
-    if "without_map" in one.metrics:
-        beside["without the map of masses"] = one.metrics["without_map"]
+    if "without_maps" in one.metrics:
+        beside["without the maps of masses"] = one.metrics["without_maps"]
     if "without_characterisation" in one.metrics:
         beside["without the characterisation by rings"] = one.metrics["without_characterisation"]
     others = "\n".join(

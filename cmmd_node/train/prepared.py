@@ -59,6 +59,10 @@ class PreparedImage:
     """Shape (candidates, lesions): how far off the middle of the lesion's box, 1 at its edges."""
     boxes_mm: npt.NDArray[np.float32]
     """Shape (lesions, 2, 2): first and last corner of each lesion's box, (column, row) on the grid of the breast."""
+    corners_mm: npt.NDArray[np.float32]
+    """Shape (corners, 2): of the outlines of all lesions, one after the other, on the same grid."""
+    lesion_of_corner: npt.NDArray[np.int64]
+    """Shape (corners,)."""
     malignant: npt.NDArray[np.int8]
     """Shape (lesions,): 1 malignant, 0 benign, -1 unknown."""
     subtype: npt.NDArray[np.int8]
@@ -71,6 +75,12 @@ class PreparedImage:
     """Shape (): as `malignant`, of the breast."""
     breast_subtype: npt.NDArray[np.int8]
     """Shape (): as `subtype`, of the breast."""
+
+    def hits_of(self, places_mm: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Which lesions places on the grid of the breast lie in; shape (places, lesions)."""
+        outlines = (self.corners_mm[self.lesion_of_corner == lesion] for lesion in range(len(self.malignant)))
+        hits = [_inside(places_mm, outline.astype(np.float64)) for outline in outlines]
+        return np.stack(hits, axis=1) if hits else np.zeros((len(places_mm), 0), np.bool_)
 
     @property
     def weak(self) -> bool:
@@ -181,6 +191,8 @@ def _of_kind(image: LabelledImage, kind: Kind, seen: Sighted, breast: Breast) ->
         hits=np.stack(hits, axis=1) if hits else np.zeros((len(centers), 0), np.bool_),
         off=off.max(axis=2).astype(np.float32),
         boxes_mm=boxes.astype(np.float32),
+        corners_mm=np.concatenate([np.zeros((0, 2)), *outlines]).astype(np.float32),
+        lesion_of_corner=np.repeat(np.arange(len(outlines)), [len(outline) for outline in outlines]),
         malignant=malignant,
         subtype=np.where(malignant == 1, subtype, -1).astype(np.int8),
         outlined=np.array(image.lesions is not None),

@@ -8,22 +8,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from cmmd_node.cad.bundle import Bundle
 from cmmd_node.cad.characterisation import Characterisation
 from cmmd_node.cad.golden import GoldenView
-from cmmd_node.cad.mass_map import MassMap
+from cmmd_node.cad.mass_map import MassMaps
 from cmmd_node.cad.native import Networks
 from cmmd_node.cad.sealing import seal
 from cmmd_node.cad.second_look import SecondLook
 from cmmd_node.errors import NodeError
 from cmmd_node.facts import Kind, Subtype
-from cmmd_node.train.fit import Recipe, answers, fit
+from cmmd_node.train.fit import Recipe, fit
 from cmmd_node.train.fit_characterisation import LEAST, fit_characterisation
 from cmmd_node.train.fit_map import MapRecipe, enough, fit_map
+from cmmd_node.train.loop import Progress
 from cmmd_node.train.manifest import LabelledImage, read_manifest
 from cmmd_node.train.packing import About, Made, Taught, fill, halve
 from cmmd_node.train.prepared import PreparedImage, Unprepared, prepared_images
-from cmmd_node.train.validation import MAP_SHARE, calibrate, froc, judged, measure
+from cmmd_node.train.validation import MAP_SHARE, Told, calibrate, froc, judged, measure
 
 _VALIDATION_SHARE = 6
 """One group in so many validates where the manifest has no folds."""
@@ -62,7 +65,7 @@ def train_bundle(
     out : Path
         The bundle; must not exist.
     map_recipe : MapRecipe or None
-        None: no map of masses is trained.
+        None: no maps of masses are trained.
     work : Path
         Folder of prepared images, the checkpoints and the log; with it an interrupted training goes on.
     held_out : int, optional
@@ -93,7 +96,7 @@ def train_bundle(
     training, validation = (_prepared(part, work / "prepared", processes, tell) for part in parts)
     if not any(image[Kind.MASS].shows for image in validation.values()):
         raise NodeError(f"{manifest}: no image that validates has an outlined mass, and no label tells of one")
-    mass_map = _map([image[Kind.MASS] for image in training.values()], map_recipe, work, device=device, tell=tell)
+    mass_maps = _maps([image[Kind.MASS] for image in training.values()], map_recipe, work, device=device, tell=tell)
     characterisation = _characterisation(training, tell)
     taught = [
         _teach(
@@ -102,7 +105,7 @@ def train_bundle(
             [image[kind] for image in validation.values()],
             recipe,
             work,
-            mass_map=mass_map if kind is Kind.MASS else None,
+            mass_maps=mass_maps if kind is Kind.MASS else None,
             characterisation=characterisation if kind is Kind.MASS else None,
             device=device,
             tell=tell,
@@ -113,7 +116,7 @@ def train_bundle(
     made = Made(
         about=about,
         recipe=recipe,
-        map_recipe=None if mass_map is None else map_recipe,
+        map_recipe=None if mass_maps is None else map_recipe,
         manifest_sha256=collection.sha256,
         sources=tuple(sorted({image.source for image in used if image.source})),
         images=len(validation),
@@ -124,29 +127,31 @@ def train_bundle(
     return seal(out, golden)
 
 
-def _map(
+def _maps(
     training: Sequence[PreparedImage],
     recipe: MapRecipe | None,
     work: Path,
     *,
     device: str,
     tell: Callable[[Step | str], None],
-) -> MassMap | None:
-    """The map of masses; None where there is to be none, or too little to learn it from."""
+) -> MassMaps | None:
+    """The maps of masses; None where there is to be none, or too little to learn it from."""
     if recipe is None:
         return None
     if not enough(training, recipe):
         tell(f"no map of masses: fewer than {recipe.least_masses} are outlined on the images to train on")
         return None
-    network = fit_map(
-        training,
-        recipe,
-        work / "checkpoint-map.pt",
-        device=device,
-        tell=lambda progress: tell(f"map of masses, {progress}"),
-    ).cpu()
-    network.share.copy_(MAP_SHARE)
-    return network
+    maps = MassMaps(recipe.maps)
+    for number, member in enumerate(maps.members):
+
+        def told(progress: Progress, number: int = number) -> None:
+            tell(f"map of masses {number + 1} of {recipe.maps}, {progress}")
+
+        checkpoint = work / f"checkpoint-map-{number}.pt"
+        fitted = fit_map(training, recipe, number, checkpoint, device=device, tell=told)
+        member.load_state_dict(fitted.cpu().state_dict())
+    maps.share.copy_(MAP_SHARE)
+    return maps.eval()
 
 
 def _characterisation(
@@ -154,7 +159,7 @@ def _characterisation(
 ) -> Characterisation | None:
     """The lines that tell malignant masses from benign ones; None where there is too little to fit them to."""
     masses = [image[Kind.MASS] for image in training.values()]
-    fitted = fit_characterisation(masses, [image.cohort for image in training])
+    fitted = fit_characterisation(masses, [one.cohort for one in training], [one.group for one in training])
     if fitted is None:
         tell(f"no characterisation by rings: fewer than {LEAST} outlined masses are known to be benign, or malignant")
     return fitted
@@ -167,7 +172,7 @@ def _teach(
     recipe: Recipe,
     work: Path,
     *,
-    mass_map: MassMap | None,
+    mass_maps: MassMaps | None,
     characterisation: Characterisation | None,
     device: str,
     tell: Callable[[Step | str], None],
@@ -175,7 +180,7 @@ def _teach(
     """Fit the second look at one kind; calibrate and measure it together with what there is beside it."""
 
     def after_epoch(epoch: int, network: SecondLook) -> None:
-        said = answers(kind, validation, network, device=device)
+        said = judged(kind, validation, Networks({kind: network}), device=device)
         figures = {"kind": kind, "epoch": epoch, **measure(validation, said)}
         with (work / "log.jsonl").open("a") as log:
             log.write(json.dumps(figures) + "\n")
@@ -190,21 +195,26 @@ def _teach(
         tell=lambda progress: tell(f"{kind}, {progress}"),
         after_epoch=after_epoch,
     ).cpu()
-    networks = Networks({kind: network}, mass_map, characterisation)
+    networks = Networks({kind: network}, mass_maps, characterisation)
     calibrated = calibrate(kind, networks, validation)
     halve(networks.named())
     metrics = {
         **measure(validation, judged(kind, validation, networks)),
         "lesions": sum(len(image.malignant) for image in validation),
         "images_with_a_lesion_nobody_outlined": sum(image.weak for image in validation),
-        "classical": froc(validation, [image.log_odds for image in validation]),
+        "classical": froc(validation, [_classical(image) for image in validation]),
     }
-    if mass_map is not None:
-        metrics["without_map"] = measure(validation, judged(kind, validation, replace(networks, mass_map=None)))
+    if mass_maps is not None:
+        metrics["without_maps"] = measure(validation, judged(kind, validation, replace(networks, mass_maps=None)))
     if characterisation is not None:
         without = replace(networks, characterisation=None)
         metrics["without_characterisation"] = measure(validation, judged(kind, validation, without))
     return Taught(kind=kind, networks=networks, calibrated=calibrated, metrics=metrics)
+
+
+def _classical(image: PreparedImage) -> Told:
+    """What the classical detector tells of the candidates."""
+    return Told(torch.from_numpy(image.log_odds)[:, None], image.hits)
 
 
 def _seen_subtypes(images: Iterable[Mapping[Kind, PreparedImage]]) -> bool:

@@ -19,32 +19,35 @@ from cmmd_node.cad.both_views import APART_MM
 from cmmd_node.cad.breast import find_breast
 from cmmd_node.cad.bundle import bundle_named
 from cmmd_node.cad.characterisation import Characterisation
-from cmmd_node.cad.native import open_networks
+from cmmd_node.cad.native import completed, open_networks
 from cmmd_node.facts import Kind
 from cmmd_node.settings import BUILTIN
+from cmmd_node.train.fit import answers
 from cmmd_node.train.fit_characterisation import fit_characterisation
 from cmmd_node.train.images import read_picture
 from cmmd_node.train.manifest import LabelledImage, read_manifest
 from cmmd_node.train.prepared import PreparedImage, Unprepared, prepared_images
 from cmmd_node.train.roc import auc
-from cmmd_node.train.validation import judged
 
 _GROUPS = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """One image: its candidates, what the built-in model suspects, log odds of malignancy, mm from the nipple."""
+    """One image: the marks of the built-in model, what it suspects, log odds of malignancy, mm from the nipple."""
 
     label: LabelledImage
     prepared: PreparedImage
+    hits: np.ndarray
     suspicion: np.ndarray
     malignant: np.ndarray
     from_nipple_mm: np.ndarray
 
 
 def fitted(images: list[tuple[LabelledImage, PreparedImage]]) -> Characterisation:
-    network = fit_characterisation([one for _, one in images], [label.cohort for label, _ in images])
+    network = fit_characterisation(
+        [one for _, one in images], [label.cohort for label, _ in images], [label.patient for label, _ in images]
+    )
     if network is None:
         raise SystemExit("too few masses")
     return network.eval()
@@ -69,7 +72,7 @@ def masses(seen: list[Seen]) -> np.ndarray:
         breasts[one.label.breast].append(one)
     told = []
     for one in seen:
-        for hits, result in zip(one.prepared.hits.T, one.prepared.malignant, strict=True):
+        for hits, result in zip(one.hits.T, one.prepared.malignant, strict=True):
             inside = np.flatnonzero(hits)
             if result < 0 or not len(inside):
                 continue
@@ -111,18 +114,23 @@ def main() -> None:
     images = [(label, one[Kind.MASS]) for label, one in pairs if not isinstance(one, Unprepared)]
     networks = open_networks(bundle_named(BUILTIN))
     networks.named().eval()
-    suspicion = [one[:, 0].numpy() for one in judged(Kind.MASS, [one for _, one in images], networks)]
+    prepared_ones = [one for _, one in images]
+    answered = answers(Kind.MASS, prepared_ones, networks.second_looks[Kind.MASS])
+    marks = [completed(Kind.MASS, *one, networks) for one in zip(prepared_ones, answered, strict=True)]
     distances = []
-    for label, one in images:
+    for (label, _), told in zip(images, marks, strict=True):
         picture = read_picture(label)
         assert picture.spacing is not None
         breast = find_breast(picture.pixels, position=label.view.position, spacing=picture.spacing)
         assert breast is not None
-        distances.append(np.linalg.norm(one.places_mm - np.array(breast.nipple_mm), axis=1))
+        distances.append(np.linalg.norm(told.centers_mm - np.array(breast.nipple_mm), axis=1))
     for draw in range(asked.draws):
         said = characterised(images, draw)
-        parts = zip(images, suspicion, said, distances, strict=True)
-        truth, own, other = masses([Seen(*image, *rest) for image, *rest in parts]).T
+        seen = [
+            Seen(label, one, one.hits_of(told.centers_mm), told.answer[:, 0].numpy(), lines[told.candidate], far)
+            for (label, one), told, lines, far in zip(images, marks, said, distances, strict=True)
+        ]
+        truth, own, other = masses(seen).T
         slope, offset = logistic(own[:, None], truth)
         own, other = slope * own + offset, slope * other + offset
         both = ~np.isnan(other)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from cmmd_node.cad.breast import GRID_MM
-from cmmd_node.cad.masses import CANDIDATE_FEATURES, Candidates, pick_candidates
+from cmmd_node.cad.masses import CANDIDATE_FEATURES, Candidates, Search, pick_candidates
 from cmmd_node.cad.network import Network
 from cmmd_node.cad.places import PLACE_FEATURES, STRIDE, flattened
 from tests.bench.training_cases import Prepared, cbis, cesm, phantoms, prepared
@@ -146,7 +146,7 @@ def fit_both(cases: list[Prepared]) -> Callable[[Prepared], tuple[Candidates, np
 
 
 def look(case: Prepared, places: Network) -> Candidates:
-    return pick_candidates(case.breast, flattened(case.breast), case.features.astype(np.float32), places)
+    return pick_candidates(case.breast, flattened(case.breast), case.features.astype(np.float32), places, Search())
 
 
 def weighted(case: Prepared, sample: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, ...]:

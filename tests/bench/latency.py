@@ -94,12 +94,12 @@ def run_once(folder: Path, watch: Stopwatch, detector: Detector, networks: Netwo
                 for patches, known in zip(inputs, features, strict=True)
             ],
         )
-        if kind is Kind.MASS and (mass_map := networks.mass_map) is not None:
+        if kind is Kind.MASS and (mass_maps := networks.mass_maps) is not None:
             places = [torch.from_numpy(one.places_mm) for one in seen]
             watch(
-                "map of masses",
-                lambda mass_map=mass_map, seen=seen, places=places: [
-                    added(one.sheets[0], at, mass_map) for one, at in zip(seen, places, strict=True)
+                "maps of masses",
+                lambda mass_maps=mass_maps, seen=seen, places=places: [
+                    added(one.sheets[0], at, mass_maps) for one, at in zip(seen, places, strict=True)
                 ],
             )
         watch(

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from cmmd_node.cad.characterisation import Characterisation
 from cmmd_node.cad.golden import GoldenView
-from cmmd_node.cad.mass_map import MassMap
+from cmmd_node.cad.mass_map import MassMaps
 from cmmd_node.cad.native import Networks
 from cmmd_node.cad.second_look import SecondLook
 from cmmd_node.facts import Kind, Laterality, Spacing, View, ViewPosition
@@ -84,10 +84,10 @@ def filled(folder: Path, **told: Any) -> Path:
 
 
 def native(folder: Path, *, whole: bool = True, **changes: Any) -> Path:
-    """Of masses; as a whole, with a map and a characterisation beside the second look."""
-    filled(folder, **{"kind": "native", "architecture": "second-look/4", "pytorch_version": [TORCH], **changes})
+    """Of masses; as a whole, with maps and a characterisation beside the second look."""
+    filled(folder, **{"kind": "native", "architecture": "second-look/5", "pytorch_version": [TORCH], **changes})
     torch.manual_seed(1)
-    networks = Networks({Kind.MASS: SecondLook(Kind.MASS)}, *((MassMap(), Characterisation()) if whole else ()))
+    networks = Networks({Kind.MASS: SecondLook(Kind.MASS)}, *((MassMaps(2), Characterisation()) if whole else ()))
     save_file(networks.named().state_dict(), folder / "model.safetensors")
     return folder
 

@@ -57,7 +57,7 @@ def test_it_names_its_sources_its_licence_and_its_limits() -> None:
 def test_it_characterises_masses_by_their_rings_and_by_both_views() -> None:
     bundle = bundle_named(BUILTIN)
     networks = open_networks(bundle)
-    assert networks.mass_map is not None
+    assert networks.mass_maps is not None
     assert networks.characterisation is not None
     assert bundle.metadata.both_views is not None
 

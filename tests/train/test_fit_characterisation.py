@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from cmmd_node.cad.characterisation import Characterisation
 from cmmd_node.cad.margins import RING_EDGES_MM, RING_FEATURES, SMOOTHED_MM
 from cmmd_node.cad.second_look import MASS_FEATURES
 from cmmd_node.train.fit_characterisation import LEAST, fit_characterisation
+from cmmd_node.train.platt import platt
 from cmmd_node.train.prepared import PreparedImage
 from cmmd_node.train.roc import auc
 
@@ -34,6 +36,8 @@ def image(rng: np.random.Generator, malignant: int, *, brighter: float = 0.0) ->
         hits=hits,
         off=np.zeros((3, 1), np.float32),
         boxes_mm=np.array([[[0.0, 0.0], [2.0 * radius, 2.0 * radius]]], np.float32),
+        corners_mm=np.zeros((0, 2), np.float32),
+        lesion_of_corner=np.zeros(0, np.int64),
         malignant=np.array([malignant], np.int8),
         subtype=np.array([-1], np.int8),
         outlined=np.array(True),
@@ -48,8 +52,13 @@ def images(count: int, seed: int = 0) -> list[PreparedImage]:
     return [image(rng, number % 2) for number in range(count)]
 
 
+def patients(count: int) -> list[str]:
+    """Two images each."""
+    return [str(number // 2) for number in range(count)]
+
+
 def fitted(made: list[PreparedImage], cohorts: list[str | None]) -> Characterisation:
-    network = fit_characterisation(made, cohorts)
+    network = fit_characterisation(made, cohorts, patients(len(made)))
     assert network is not None
     return network.eval()
 
@@ -67,6 +76,15 @@ def test_size_and_malignancy_are_learnt() -> None:
         radii = torch.cat([network.log_radius(torch.from_numpy(one.features[:1])) for one in fresh]).exp()
     truth = torch.tensor([float(one.boxes_mm[0, 1, 0]) / 2.0 for one in fresh])
     assert float(torch.corrcoef(torch.stack([radii, truth]))[0, 1]) > 0.8
+
+
+def test_what_they_say_are_log_odds() -> None:
+    """Of fresh masses, which say by themselves how steep they are; lines that overfit would be too steep."""
+    network, fresh = fitted(images(160), [None] * 160), images(2000, seed=3)
+    scores = torch.tensor([[said(network, one)] for one in fresh])
+    offset, slope = platt(scores, torch.arange(2000) % 2)
+    assert slope == pytest.approx(1.0, abs=0.3)
+    assert offset == pytest.approx(0.0, abs=0.3)
 
 
 def test_what_tells_cohorts_apart_is_not_taken_for_malignancy() -> None:
@@ -95,7 +113,9 @@ def test_a_cohort_with_one_result_teaches_nothing() -> None:
 
 
 def test_too_few_masses_with_a_result_teach_no_lines() -> None:
-    assert fit_characterisation(images(2 * LEAST - 2), [None] * (2 * LEAST - 2)) is None
-    assert fit_characterisation(images(2 * LEAST), [None] * (2 * LEAST)) is not None
+    assert fit_characterisation(images(2 * LEAST - 2), [None] * (2 * LEAST - 2), patients(2 * LEAST - 2)) is None
+    assert fit_characterisation(images(2 * LEAST), [None] * (2 * LEAST), patients(2 * LEAST)) is not None
     unknown = [image(np.random.default_rng(1), -1) for _ in range(300)]
-    assert fit_characterisation(unknown, [None] * 300) is None
+    assert fit_characterisation(unknown, [None] * 300, patients(300)) is None
+    of_one = ["the same"] * (2 * LEAST)
+    assert fit_characterisation(images(2 * LEAST), [None] * (2 * LEAST), of_one) is None

@@ -36,6 +36,8 @@ def prepared(**changes: Any) -> PreparedImage:
         "off": np.zeros((0, 1), np.float32),
         "boxes_mm": np.array([[[columns.start, rows.start], [columns.stop, rows.stop]]], np.float32)
         * np.float32(GRID_MM),
+        "corners_mm": np.zeros((0, 2), np.float32),
+        "lesion_of_corner": np.zeros(0, np.int64),
         "malignant": np.array([1], np.int8),
         "subtype": np.array([-1], np.int8),
         "outlined": np.array(True),
