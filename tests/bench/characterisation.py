@@ -53,7 +53,7 @@ def fitted(images: list[tuple[LabelledImage, PreparedImage]]) -> Characterisatio
     return network.eval()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def characterised(images: list[tuple[LabelledImage, PreparedImage]], draw: int) -> list[np.ndarray]:
     """Log odds of all candidates, by lines that were fitted without the patient."""
     patients = sorted({label.patient for label, _ in images})
