@@ -1,4 +1,4 @@
-"""The training of the map of masses: whole breasts in, weights of a `MassMap` out.
+"""The training of the maps of masses: whole breasts in, weights of a `MassMap` out, one at a time.
 
 An image teaches when all masses on it are outlined, or when the label says that its breast holds none. Where a label
 tells of a mass that nobody outlined, every place of the image may be that mass or not: the image is left out, and the
