@@ -20,7 +20,7 @@ from cmmd_node.cad.classical import ClassicalDetector, cluster_mark, mass_mark
 from cmmd_node.cad.mass_map import ANSWERS as MAP_ANSWERS
 from cmmd_node.cad.mass_map import MassMaps, added
 from cmmd_node.cad.patches import Atlas, Levels
-from cmmd_node.cad.second_look import ARCHITECTURE, GRIDS, SecondLook
+from cmmd_node.cad.second_look import ARCHITECTURE, GRIDS, SecondLook, SecondLooks
 from cmmd_node.cad.specks import Groups
 from cmmd_node.errors import ModelFault
 from cmmd_node.facts import Kind, Mark, Subtype, View
@@ -32,15 +32,15 @@ _ONE_MM: Final = 4.0
 
 _MAP: Final = "mass-map"
 _CHARACTERISATION: Final = "mass-characterisation"
-"""What names of weights of these begin with; those of a `SecondLook` begin with its kind."""
+"""What names of weights of these begin with; those of `SecondLooks` begin with its kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Networks:
     """What judges candidates."""
 
-    second_looks: Mapping[Kind, SecondLook]
-    """One for each kind that is looked for."""
+    second_looks: Mapping[Kind, SecondLooks]
+    """Those of each kind that is looked for."""
     mass_maps: MassMaps | None = None
     """None where too few masses were outlined to learn it from."""
     characterisation: Characterisation | None = None
@@ -70,8 +70,8 @@ def open_networks(bundle: Bundle) -> Networks:
         raise bundle.refused(f"{WEIGHTS_FILE} cannot be read: {error}") from error
     there_are = {name.partition(".")[0] for name in weights}
     networks = Networks(
-        {kind: SecondLook(kind) for kind in bundle.metadata.kinds},
-        MassMaps(_members(weights)) if _MAP in there_are else None,
+        {kind: _second_looks(kind, weights) for kind in bundle.metadata.kinds},
+        MassMaps(_members(_MAP, weights)) if _MAP in there_are else None,
         Characterisation() if _CHARACTERISATION in there_are else None,
     )
     together = networks.named()
@@ -86,13 +86,17 @@ def open_networks(bundle: Bundle) -> Networks:
     return networks
 
 
-def _members(weights: Mapping[str, torch.Tensor]) -> int:
-    """How many maps of masses the weights are of."""
-    return len({name.split(".")[2] for name in weights if name.startswith(f"{_MAP}.members.")})
+def _second_looks(kind: Kind, weights: Mapping[str, torch.Tensor]) -> SecondLooks:
+    return SecondLooks(SecondLook(kind) for _ in range(_members(kind, weights)))
+
+
+def _members(part: str, weights: Mapping[str, torch.Tensor]) -> int:
+    """How many networks the weights of a part are of."""
+    return len({name.split(".")[2] for name in weights if name.startswith(f"{part}.members.")})
 
 
 class NativeFinder:
-    """Runs the `SecondLook` of each kind that there is one for, and what there is beside it for masses."""
+    """Runs the `SecondLooks` of each kind that there are some for, and what there is beside it for masses."""
 
     def __init__(self, networks: Networks) -> None:
         networks.named().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -7,6 +7,7 @@ breast is common in another.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
@@ -30,7 +31,7 @@ The log odds of the classical detector are not among those of a mass: it was fit
 learn from, so they look better there than on others.
 """
 GRIDS: Final[dict[Kind, Grids]] = {Kind.MASS: MASS_GRIDS, Kind.CALCIFICATION_CLUSTER: CLUSTER_GRIDS}
-ARCHITECTURE: Final = "second-look/5"
+ARCHITECTURE: Final = "second-look/6"
 """Of metadata.json: this network, fed with these candidates, features and patches, and `mass_map` beside it."""
 ANSWERS: Final = 2 + len(Subtype)
 """That the candidate is what it is taken for; that, being so, it is malignant; and each subtype of a cancer."""
@@ -126,3 +127,15 @@ class SecondLook(nn.Module):
             thought = thought + beside(torch.cat([thought, mean[image], most[image]], dim=1))
         judged = self.judge(torch.cat([pooled, known], dim=1))
         return torch.cat([self.lesion(thought), self.malignant(judged), self.subtype(judged)], dim=1)
+
+
+class SecondLooks(nn.Module):
+    """Second looks at one kind that learnt the same from different beginnings; together they answer the mean."""
+
+    def __init__(self, members: Iterable[SecondLook]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, patches: torch.Tensor, features: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """As `SecondLook.forward`."""
+        return torch.stack([member(patches, features, image) for member in self.members]).mean(dim=0)

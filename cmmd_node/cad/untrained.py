@@ -14,14 +14,14 @@ import torch
 from cmmd_node.cad.breast import Field
 from cmmd_node.cad.classical import ClassicalDetector, breast_in, reported
 from cmmd_node.cad.native import NativeFinder, Networks
-from cmmd_node.cad.second_look import ARCHITECTURE, SecondLook
+from cmmd_node.cad.second_look import ARCHITECTURE, SecondLook, SecondLooks
 from cmmd_node.facts import Kind, Mark, Model, Spacing, View
 
 _SEED: Final = 0
 
 
 class UntrainedDetector:
-    """`SecondLook` for each kind, with weights drawn by chance.
+    """A `SecondLook` for each kind, with weights drawn by chance.
 
     Without a map of masses: to begin with it says of every place that nearly nothing is a mass, and marks would tie.
     """
@@ -32,7 +32,7 @@ class UntrainedDetector:
     def __init__(self) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
-            networks = Networks({kind: SecondLook(kind) for kind in Kind})
+            networks = Networks({kind: SecondLooks([SecondLook(kind)]) for kind in Kind})
         digest = hashlib.sha256(f"{ARCHITECTURE} {_SEED} {ClassicalDetector().model.digest}".encode())
         self.model = Model(name="second-look-untrained", version="1", digest=digest.hexdigest())
         self._find = NativeFinder(networks)

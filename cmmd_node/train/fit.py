@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid
 
 from cmmd_node.cad.patches import Atlas
-from cmmd_node.cad.second_look import GRIDS, SecondLook
+from cmmd_node.cad.second_look import GRIDS, SecondLook, SecondLooks
 from cmmd_node.errors import NodeError
 from cmmd_node.facts import Kind
 from cmmd_node.train.loop import Progress, pace, run_epochs, step_average
@@ -311,9 +311,9 @@ def _other_looks(patches: torch.Tensor, image: npt.NDArray[np.int64], rng: np.ra
 
 @torch.inference_mode()
 def answers(
-    kind: Kind, images: Sequence[PreparedImage], network: SecondLook, *, device: str = "cpu"
+    kind: Kind, images: Sequence[PreparedImage], networks: SecondLooks, *, device: str = "cpu"
 ) -> list[torch.Tensor]:
-    """What the network says of all candidates of each image, shape (candidates, ANSWERS)."""
+    """What the networks say of all candidates of each image, shape (candidates, ANSWERS)."""
     atlas = _atlas(kind, images, device)
     said = []
     for image, first in zip(images, _first_sheets(images).tolist(), strict=True):
@@ -322,7 +322,7 @@ def answers(
         )
         features = torch.from_numpy(image.features).to(device)
         one_image = torch.zeros(len(features), dtype=torch.int64, device=device)
-        said.append(network(patches, features, one_image).cpu())
+        said.append(networks(patches, features, one_image).cpu())
     return said
 
 

@@ -63,6 +63,8 @@ class Made:
     """What a bundle tells of its making."""
 
     about: About
+    members: int
+    """How many of each network."""
     recipe: Recipe
     map_recipe: MapRecipe | None
     """None: there is no map of masses."""
@@ -79,7 +81,7 @@ class Made:
         of_map = (
             "no map of masses" if self.map_recipe is None else f"that of the maps of masses {asdict(self.map_recipe)}"
         )
-        return f"recipe {asdict(self.recipe)}; {of_map}"
+        return f"{self.members} of each network; recipe {asdict(self.recipe)}; {of_map}"
 
     @property
     def calibrated(self) -> bool:

@@ -16,7 +16,7 @@ from cmmd_node.cad.golden import GoldenView
 from cmmd_node.cad.mass_map import MassMaps
 from cmmd_node.cad.native import Networks
 from cmmd_node.cad.sealing import seal
-from cmmd_node.cad.second_look import SecondLook
+from cmmd_node.cad.second_look import SecondLook, SecondLooks
 from cmmd_node.errors import NodeError
 from cmmd_node.facts import Kind, Subtype
 from cmmd_node.train.fit import Recipe, fit
@@ -48,6 +48,7 @@ def train_bundle(
     *,
     recipe: Recipe,
     map_recipe: MapRecipe | None,
+    members: int,
     work: Path,
     held_out: int | None = None,
     left_out: int | None = None,
@@ -66,6 +67,9 @@ def train_bundle(
         The bundle; must not exist.
     map_recipe : MapRecipe or None
         None: no maps of masses are trained.
+    members : int
+        How many of each network are trained, each from a beginning of its own: the first by the recipe's seed, each
+        further one by the next. Together they say the mean.
     work : Path
         Folder of prepared images, the checkpoints and the log; with it an interrupted training goes on.
     held_out : int, optional
@@ -96,25 +100,18 @@ def train_bundle(
     training, validation = (_prepared(part, work / "prepared", processes, tell) for part in parts)
     if not any(image[Kind.MASS].shows for image in validation.values()):
         raise NodeError(f"{manifest}: no image that validates has an outlined mass, and no label tells of one")
-    mass_maps = _maps([image[Kind.MASS] for image in training.values()], map_recipe, work, device=device, tell=tell)
-    characterisation = _characterisation(training, tell)
-    taught = [
-        _teach(
-            kind,
-            [image[kind] for image in training.values()],
-            [image[kind] for image in validation.values()],
-            recipe,
-            work,
-            mass_maps=mass_maps if kind is Kind.MASS else None,
-            characterisation=characterisation if kind is Kind.MASS else None,
-            device=device,
-            tell=tell,
-        )
-        for kind in Kind
-        if all(any(image[kind].shows for image in part.values()) for part in (training, validation))
-    ]
+    run = _Run(members=members, work=work, device=device, tell=tell)
+    mass_maps = _maps([image[Kind.MASS] for image in training.values()], map_recipe, run)
+    beside = {Kind.MASS: (mass_maps, _characterisation(training, tell))}
+    taught = []
+    for kind in Kind:
+        to_learn, to_measure = ([image[kind] for image in part.values()] for part in (training, validation))
+        if all(any(image.shows for image in part) for part in (to_learn, to_measure)):
+            second_looks = _second_looks(kind, to_learn, to_measure, recipe, run)
+            taught.append(_taught(kind, Networks({kind: second_looks}, *beside.get(kind, ())), to_measure))
     made = Made(
         about=about,
+        members=members,
         recipe=recipe,
         map_recipe=None if mass_maps is None else map_recipe,
         manifest_sha256=collection.sha256,
@@ -127,28 +124,31 @@ def train_bundle(
     return seal(out, golden)
 
 
-def _maps(
-    training: Sequence[PreparedImage],
-    recipe: MapRecipe | None,
-    work: Path,
-    *,
-    device: str,
-    tell: Callable[[Step | str], None],
-) -> MassMaps | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """How networks are trained, besides their recipes."""
+
+    members: int
+    work: Path
+    device: str
+    tell: Callable[[Step | str], None]
+
+
+def _maps(training: Sequence[PreparedImage], recipe: MapRecipe | None, run: _Run) -> MassMaps | None:
     """The maps of masses; None where there is to be none, or too little to learn it from."""
     if recipe is None:
         return None
     if not enough(training, recipe):
-        tell(f"no map of masses: fewer than {recipe.least_masses} are outlined on the images to train on")
+        run.tell(f"no map of masses: fewer than {recipe.least_masses} are outlined on the images to train on")
         return None
-    maps = MassMaps(recipe.maps)
+    maps = MassMaps(run.members)
     for number, member in enumerate(maps.members):
 
         def told(progress: Progress, number: int = number) -> None:
-            tell(f"map of masses {number + 1} of {recipe.maps}, {progress}")
+            run.tell(f"map of masses {number + 1} of {run.members}, {progress}")
 
-        checkpoint = work / f"checkpoint-map-{number}.pt"
-        fitted = fit_map(training, recipe, number, checkpoint, device=device, tell=told)
+        own, checkpoint = replace(recipe, seed=recipe.seed + number), run.work / f"checkpoint-map-{number}.pt"
+        fitted = fit_map(training, own, checkpoint, device=run.device, tell=told)
         member.load_state_dict(fitted.cpu().state_dict())
     maps.share.copy_(MAP_SHARE)
     return maps.eval()
@@ -165,37 +165,34 @@ def _characterisation(
     return fitted
 
 
-def _teach(
-    kind: Kind,
-    training: Sequence[PreparedImage],
-    validation: Sequence[PreparedImage],
-    recipe: Recipe,
-    work: Path,
-    *,
-    mass_maps: MassMaps | None,
-    characterisation: Characterisation | None,
-    device: str,
-    tell: Callable[[Step | str], None],
-) -> Taught:
-    """Fit the second look at one kind; calibrate and measure it together with what there is beside it."""
+def _second_looks(
+    kind: Kind, training: Sequence[PreparedImage], validation: Sequence[PreparedImage], recipe: Recipe, run: _Run
+) -> SecondLooks:
+    """The second looks at one kind; after each epoch of one it is told what it is worth by itself."""
 
-    def after_epoch(epoch: int, network: SecondLook) -> None:
-        said = judged(kind, validation, Networks({kind: network}), device=device)
-        figures = {"kind": kind, "epoch": epoch, **measure(validation, said)}
-        with (work / "log.jsonl").open("a") as log:
-            log.write(json.dumps(figures) + "\n")
-        tell("held out: " + ", ".join(f"{name} {value}" for name, value in figures.items()))
+    def fitted(number: int) -> SecondLook:
+        def after_epoch(epoch: int, network: SecondLook) -> None:
+            said = judged(kind, validation, Networks({kind: SecondLooks([network])}), device=run.device)
+            figures = {"kind": kind, "number": number + 1, "epoch": epoch, **measure(validation, said)}
+            with (run.work / "log.jsonl").open("a") as log:
+                log.write(json.dumps(figures) + "\n")
+            run.tell("held out: " + ", ".join(f"{name} {value}" for name, value in figures.items()))
 
-    network = fit(
-        kind,
-        training,
-        recipe,
-        work / f"checkpoint-{kind}.pt",
-        device=device,
-        tell=lambda progress: tell(f"{kind}, {progress}"),
-        after_epoch=after_epoch,
-    ).cpu()
-    networks = Networks({kind: network}, mass_maps, characterisation)
+        return fit(
+            kind,
+            training,
+            replace(recipe, seed=recipe.seed + number),
+            run.work / f"checkpoint-{kind}-{number}.pt",
+            device=run.device,
+            tell=lambda progress: run.tell(f"{kind} {number + 1} of {run.members}, {progress}"),
+            after_epoch=after_epoch,
+        ).cpu()
+
+    return SecondLooks(fitted(number) for number in range(run.members))
+
+
+def _taught(kind: Kind, networks: Networks, validation: Sequence[PreparedImage]) -> Taught:
+    """Calibrate what was fitted to one kind, and measure it together and in parts."""
     calibrated = calibrate(kind, networks, validation)
     halve(networks.named())
     metrics = {
@@ -204,9 +201,9 @@ def _teach(
         "images_with_a_lesion_nobody_outlined": sum(image.weak for image in validation),
         "classical": froc(validation, [_classical(image) for image in validation]),
     }
-    if mass_maps is not None:
+    if networks.mass_maps is not None:
         metrics["without_maps"] = measure(validation, judged(kind, validation, replace(networks, mass_maps=None)))
-    if characterisation is not None:
+    if networks.characterisation is not None:
         without = replace(networks, characterisation=None)
         metrics["without_characterisation"] = measure(validation, judged(kind, validation, without))
     return Taught(kind=kind, networks=networks, calibrated=calibrated, metrics=metrics)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from cmmd_node.cad.native import Networks, completed
-from cmmd_node.cad.second_look import ANSWERS
+from cmmd_node.cad.second_look import ANSWERS, SecondLook
 from cmmd_node.facts import Kind
 from cmmd_node.train.fit import RATES, answers, sensitivities
 from cmmd_node.train.platt import platt
@@ -100,8 +100,8 @@ def calibrate(kind: Kind, networks: Networks, validation: Sequence[PreparedImage
     bool
         Whether there were lesions enough for a probability.
     """
-    second_look, characterisation = networks.second_looks[kind], networks.characterisation
-    mass_maps = networks.mass_maps
+    second_looks = cast("Iterable[SecondLook]", networks.second_looks[kind].members)
+    mass_maps, characterisation = networks.mass_maps, networks.characterisation
     said = judged(kind, validation, networks)
     ranked = (
         torch.cat([_false(image, told) for image, told in zip(validation, said, strict=True)])
@@ -109,7 +109,9 @@ def calibrate(kind: Kind, networks: Networks, validation: Sequence[PreparedImage
         .values
     )
     if len(ranked):
-        second_look.lesion.bias.sub_(ranked[min(round(_USUAL_FALSE_MARKS * len(validation)), len(ranked) - 1)])
+        usual = ranked[min(round(_USUAL_FALSE_MARKS * len(validation)), len(ranked) - 1)]
+        for second_look in second_looks:
+            second_look.lesion.bias.sub_(usual)
     told, malignant = _of_lesions(validation, said)
     if min((malignant == 1).sum(), (malignant == 0).sum()) < _ENOUGH:
         return False
@@ -118,8 +120,9 @@ def calibrate(kind: Kind, networks: Networks, validation: Sequence[PreparedImage
         without = _of_lesions(validation, judged(kind, validation, replace(networks, characterisation=None)))[0]
         by_rings = told[:, 1] - without[:, 1]
     offset, slope = platt((told[:, 1] - by_rings)[:, None], malignant, known=by_rings)
-    second_look.malignant.weight *= slope
-    second_look.malignant.bias.copy_(second_look.malignant.bias * slope + offset)
+    for second_look in second_looks:
+        second_look.malignant.weight *= slope
+        second_look.malignant.bias.copy_(second_look.malignant.bias * slope + offset)
     if mass_maps is not None:
         mass_maps.share[1].mul_(slope)
     return True

@@ -106,7 +106,7 @@ def run_once(folder: Path, watch: Stopwatch, detector: Detector, networks: Netwo
             f"all networks as in service, {kind}",
             lambda kind=kind, seen=seen: [judged(one, kind, networks) for one in seen],
         )
-    trunk = next(iter(networks.second_looks.values())).trunk
+    trunk = next(iter(networks.second_looks.values())).members[0].trunk
     whole = [torch.from_numpy(pixels)[None, None].to(memory_format=torch.channels_last) for _, pixels in images]
     watch("trunk over all pixels", lambda: [trunk(pixels) for pixels in whole])
     watch(

@@ -17,7 +17,7 @@ from cmmd_node.cad.characterisation import Characterisation
 from cmmd_node.cad.golden import GoldenView
 from cmmd_node.cad.mass_map import MassMaps
 from cmmd_node.cad.native import Networks
-from cmmd_node.cad.second_look import SecondLook
+from cmmd_node.cad.second_look import SecondLook, SecondLooks
 from cmmd_node.facts import Kind, Laterality, Spacing, View, ViewPosition
 
 SPACING = Spacing(row_mm=0.25, column_mm=0.25)
@@ -85,9 +85,10 @@ def filled(folder: Path, **told: Any) -> Path:
 
 def native(folder: Path, *, whole: bool = True, **changes: Any) -> Path:
     """Of masses; as a whole, with maps and a characterisation beside the second look."""
-    filled(folder, **{"kind": "native", "architecture": "second-look/5", "pytorch_version": [TORCH], **changes})
+    filled(folder, **{"kind": "native", "architecture": "second-look/6", "pytorch_version": [TORCH], **changes})
     torch.manual_seed(1)
-    networks = Networks({Kind.MASS: SecondLook(Kind.MASS)}, *((MassMaps(2), Characterisation()) if whole else ()))
+    second_looks = SecondLooks(SecondLook(Kind.MASS) for _ in range(2 if whole else 1))
+    networks = Networks({Kind.MASS: second_looks}, *((MassMaps(2), Characterisation()) if whole else ()))
     save_file(networks.named().state_dict(), folder / "model.safetensors")
     return folder
 

@@ -12,7 +12,7 @@ from cmmd_node.cad.characterisation import Characterisation
 from cmmd_node.cad.margins import RING_EDGES_MM, RING_FEATURES, SMOOTHED_MM
 from cmmd_node.cad.mass_map import ANSWERS, REACH_MM, STRIDE, MassMaps
 from cmmd_node.cad.native import Networks
-from cmmd_node.cad.second_look import FEATURES, SecondLook
+from cmmd_node.cad.second_look import FEATURES, SecondLook, SecondLooks
 from cmmd_node.facts import Kind
 from cmmd_node.train.prepared import PreparedImage
 from cmmd_node.train.validation import calibrate, judged
@@ -61,7 +61,7 @@ def images(count: int) -> list[PreparedImage]:
 @pytest.fixture
 def networks() -> Networks:
     torch.manual_seed(2)
-    made = Networks({Kind.MASS: SecondLook(Kind.MASS)}, MassMaps(2), Characterisation())
+    made = Networks({Kind.MASS: SecondLooks(SecondLook(Kind.MASS) for _ in range(2))}, MassMaps(2), Characterisation())
     assert made.mass_maps is not None
     for member in made.mass_maps.members:
         torch.nn.init.normal_(member.answer.weight, std=0.5)
