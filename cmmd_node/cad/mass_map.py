@@ -13,7 +13,9 @@ import math
 from itertools import pairwise
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import interpolate, one_hot, pad
 
@@ -118,12 +120,12 @@ def _looking(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn
     )
 
 
-def planes_of(sheet: Levels) -> torch.Tensor:
+def planes_of(sheet: Levels | NDArray[np.float32]) -> torch.Tensor:
     """What the network reads of a breast.
 
     Parameters
     ----------
-    sheet : numpy.ndarray, uint8, shape (rows, columns)
+    sheet : numpy.ndarray, uint8 or float32, shape (rows, columns)
         `tissue_levels`.
 
     Returns

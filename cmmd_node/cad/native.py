@@ -91,8 +91,8 @@ def _second_looks(kind: Kind, weights: Mapping[str, torch.Tensor]) -> SecondLook
 
 
 def _members(part: str, weights: Mapping[str, torch.Tensor]) -> int:
-    """How many networks the weights of a part are of."""
-    return len({name.split(".")[2] for name in weights if name.startswith(f"{part}.members.")})
+    """How many networks the weights of a part are of; one at least, which is missed where there is none."""
+    return len({name.split(".")[2] for name in weights if name.startswith(f"{part}.members.")}) or 1
 
 
 class NativeFinder:

@@ -87,7 +87,9 @@ def train(
         int | None, typer.Option(min=0, help="Fold that is not looked at, to be measured on afterwards.")
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="How often each image is seen.")] = 30,
-    map_epochs: Annotated[int, typer.Option(min=0, help="The same for maps of masses; 0: without any.")] = 40,
+    map_epochs: Annotated[
+        int, typer.Option(min=0, help="The same for the first turn of maps of masses; 0: without any.")
+    ] = 40,
     members: Annotated[int, typer.Option(min=1, help="How many of each network; they answer the mean.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     processes: Annotated[int, typer.Option(min=0, help="Images prepared at once; 0: one a core.")] = 0,

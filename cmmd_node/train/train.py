@@ -22,7 +22,6 @@ from cmmd_node.facts import Kind, Subtype
 from cmmd_node.train.fit import Recipe, fit
 from cmmd_node.train.fit_characterisation import LEAST, fit_characterisation
 from cmmd_node.train.fit_map import MapRecipe, enough, fit_map
-from cmmd_node.train.loop import Progress
 from cmmd_node.train.manifest import LabelledImage, read_manifest
 from cmmd_node.train.packing import About, Made, Taught, fill, halve
 from cmmd_node.train.prepared import PreparedImage, Unprepared, prepared_images
@@ -144,8 +143,8 @@ def _maps(training: Sequence[PreparedImage], recipe: MapRecipe | None, run: _Run
     maps = MassMaps(run.members)
     for number, member in enumerate(maps.members):
 
-        def told(progress: Progress, number: int = number) -> None:
-            run.tell(f"map of masses {number + 1} of {run.members}, {progress}")
+        def told(what: str, number: int = number) -> None:
+            run.tell(f"map of masses {number + 1} of {run.members}, {what}")
 
         own, checkpoint = replace(recipe, seed=recipe.seed + number), run.work / f"checkpoint-map-{number}.pt"
         fitted = fit_map(training, own, checkpoint, device=run.device, tell=told)

@@ -84,10 +84,10 @@ def filled(folder: Path, **told: Any) -> Path:
 
 
 def native(folder: Path, *, whole: bool = True, **changes: Any) -> Path:
-    """Of masses; as a whole, with maps and a characterisation beside the second look."""
+    """Of masses; as a whole, with maps and a characterisation beside the second looks."""
     filled(folder, **{"kind": "native", "architecture": "second-look/6", "pytorch_version": [TORCH], **changes})
     torch.manual_seed(1)
-    second_looks = SecondLooks(SecondLook(Kind.MASS) for _ in range(2 if whole else 1))
+    second_looks = SecondLooks(SecondLook(Kind.MASS) for _ in range(2))
     networks = Networks({Kind.MASS: second_looks}, *((MassMaps(2), Characterisation()) if whole else ()))
     save_file(networks.named().state_dict(), folder / "model.safetensors")
     return folder

@@ -134,13 +134,13 @@ REFUSALS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "architecture": (lambda f: rewrite(f, architecture="vit-giant"), "architecture is 'vit-giant'"),
     "an older architecture": (
         lambda f: rewrite(f, architecture="second-look/3"),
-        "architecture is 'second-look/3'; this program knows 'second-look/5'",
+        "architecture is 'second-look/3'; this program knows 'second-look/6'",
     ),
     "no architecture": (lambda f: rewrite(f, architecture=None), "architecture"),
     "foreign key": (lambda f: rewrite(f, command=["rm"]), "command is for bundles of kind command"),
     "kinds": (
         lambda f: rewrite(f, kinds=["mass", "calcification-cluster"]),
-        "calcification-cluster.alone.0.bias is missing",
+        "calcification-cluster.members.0.alone.0.bias is missing",
     ),
     "digest": (spoil_weights, "model.safetensors has sha256 "),
     "missing file": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
@@ -173,10 +173,13 @@ def copy_of(folder: Path, tmp_path: Path) -> Path:
 def test_weights_of_another_shape_or_with_nan_are_refused(tmp_path: Path) -> None:
     folder = native(tmp_path / "b")
     weights = load_file(folder / "model.safetensors")
-    save_file(weights | {"mass.subtype.bias": torch.zeros(3)}, folder / "model.safetensors")
+    save_file(weights | {"mass.members.1.subtype.bias": torch.zeros(3)}, folder / "model.safetensors")
     with pytest.raises(BundleRefused, match=r"subtype.bias is of shape \(3,\); the network takes of shape \(4,\)"):
         seal(folder, golden_view())
-    save_file(weights | {"mass.subtype.bias": torch.tensor([0.0, torch.nan, 0.0, 0.0])}, folder / "model.safetensors")
+    save_file(
+        weights | {"mass.members.1.subtype.bias": torch.tensor([0.0, torch.nan, 0.0, 0.0])},
+        folder / "model.safetensors",
+    )
     with pytest.raises(BundleRefused, match=r"subtype.bias holds NaN"):
         seal(folder, golden_view())
 
@@ -213,9 +216,13 @@ def test_what_there_is_beside_the_second_look_is_added(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("mass-map.members.1.answer.bias", r"\(2,\)"), ("mass-characterisation.log_radius.sum.bias", r"\(1,\)")],
+    [
+        ("mass-map.members.1.answer.bias", r"\(2,\)"),
+        ("mass.members.0.subtype.bias", r"\(4,\)"),
+        ("mass-characterisation.log_radius.sum.bias", r"\(1,\)"),
+    ],
 )
-def test_what_there_is_beside_the_second_look_must_be_whole(tmp_path: Path, name: str, shape: str) -> None:
+def test_what_networks_there_are_must_be_whole(tmp_path: Path, name: str, shape: str) -> None:
     folder = native(tmp_path / "b")
     weights = load_file(folder / "model.safetensors")
     del weights[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cmmd_node.cad.second_look import ANSWERS, FEATURES, GRIDS, SecondLook
+from cmmd_node.cad.second_look import ANSWERS, FEATURES, GRIDS, SecondLook, SecondLooks
 from cmmd_node.facts import Kind
 
 
@@ -37,6 +37,17 @@ def test_candidates_are_judged_beside_those_of_their_image_only() -> None:
         alone = network(patches[:1], features[:1], torch.tensor([0]))
     torch.testing.assert_close(together[:2], first, rtol=0.0, atol=1e-5)
     assert (together[0] - alone[0]).abs().max() > 1e-3
+
+
+def test_together_they_answer_the_mean() -> None:
+    first, patches, features = three_candidates()
+    torch.manual_seed(1)
+    second = SecondLook(Kind.MASS).eval()
+    seen = patches, features, torch.zeros(3, dtype=torch.int64)
+    with torch.inference_mode():
+        both = SecondLooks([first, second])(*seen)
+        torch.testing.assert_close(both, (first(*seen) + second(*seen)) / 2.0)
+        assert (first(*seen) - second(*seen)).abs().max() > 1e-3
 
 
 def three_candidates() -> tuple[SecondLook, torch.Tensor, torch.Tensor]:

@@ -72,7 +72,7 @@ def test_phantoms_are_as_hard_as_they_should_be(phantoms: Path) -> None:
 def test_outlined_phantoms_teach_a_bundle_to_find_and_to_judge(phantoms: Path, tmp_path: Path) -> None:
     manifest = phantoms / "manifest.csv"
     folds = "--held-out", 3, "--left-out", UNSEEN
-    bundle = trained(tmp_path, manifest, *folds, "--epochs", 24, "--map-epochs", 0)
+    bundle = trained(tmp_path, manifest, *folds, "--epochs", 24, "--members", 1, "--map-epochs", 0)
     run("evaluate", manifest, "--bundle", bundle, "--fold", UNSEEN, "--draws", 200, "--out", tmp_path / "report")
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert metrics["data"]["patients"] == PATIENTS // 5
@@ -102,7 +102,7 @@ def test_a_download_with_labels_only_is_enough(phantoms: Path, tmp_path: Path) -
     images = [image for image in read_manifest(labels).images if folds[image.path.resolve()] != UNSEEN]
     assert all(image.lesions is None for image in images)
     write_manifest(labels, images)
-    bundle = trained(tmp_path, labels, "--epochs", 16)
+    bundle = trained(tmp_path, labels, "--epochs", 16, "--members", 1)
     assert read_bundle(bundle).metadata.kinds == tuple(Kind)
     manifest = phantoms / "manifest.csv"
     run("evaluate", manifest, "--bundle", bundle, "--fold", UNSEEN, "--draws", 200, "--out", tmp_path / "report")

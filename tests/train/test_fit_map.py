@@ -72,7 +72,7 @@ def test_too_few_outlined_masses_teach_no_map() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_mass_is_wanted_where_it_is_shown(seed: int) -> None:
-    planes, near, malignant = shown(prepared(), np.random.default_rng(seed))
+    planes, near, malignant = shown(prepared(), [], np.random.default_rng(seed))
     assert planes.shape == (2, *CANVAS)
     assert near.shape == malignant.shape == (CANVAS[0] // STRIDE, CANVAS[1] // STRIDE)
     assert float(planes[0].min()) == -1.0
@@ -89,10 +89,20 @@ def test_a_mass_is_wanted_where_it_is_shown(seed: int) -> None:
 def test_what_is_shown_follows_from_the_seed_and_differs_from_time_to_time() -> None:
     def planes(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        return shown(prepared(), np.random.default_rng(seed))[0]
+        return shown(prepared(), [], np.random.default_rng(seed))[0]
 
     assert torch.equal(planes(1), planes(1))
     assert (planes(1) - planes(2)).abs().mean() > 0.05
+
+
+def test_masses_of_other_breasts_are_wanted_as_well() -> None:
+    centers = [
+        int((shown(without_masses(), donors, np.random.default_rng(seed))[1] == 1.0).sum())
+        for donors in ([], [prepared()])
+        for seed in range(8)
+    ]
+    assert centers[:8] == [0] * 8
+    assert set(centers[8:]) == {0, 1}
 
 
 def test_cells_near_a_centre_belong_to_the_nearest_mass() -> None:
