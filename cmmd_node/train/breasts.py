@@ -92,7 +92,8 @@ def _log_odds_malignant(marks: Iterable[Mark]) -> float:
 def subtype_shares(answers: Answers, breast: Breast) -> Mapping[Subtype, float] | None:
     """How probable a model takes each subtype to be; None where it does not tell.
 
-    Its own word, or else the geometric mean of what its marks say, weighted as in `malignancy_scores`.
+    Its own word, or else the geometric mean of what its marks say, weighted as in `malignancy_scores` and by how
+    probable it is that they are malignant: no other lesion has a subtype.
     """
     own = answers.breasts.get(breast.first.breast)
     if own is not None and own.subtypes is not None:
@@ -109,9 +110,16 @@ def _log_shares(marks: Sequence[Mark]) -> npt.NDArray[np.float64]:
     """Of one image, shape (subtypes,)."""
     shares = [[(mark.subtypes or {}).get(subtype, 0.0) for subtype in Subtype] for mark in marks]
     said: npt.NDArray[np.float64] = np.average(
-        np.log(np.maximum(shares, _LEAST_SHARE)), axis=0, weights=[_odds(mark.suspicion) for mark in marks]
+        np.log(np.maximum(shares, _LEAST_SHARE)),
+        axis=0,
+        weights=[_odds(mark.suspicion) * _malignant(mark) for mark in marks],
     )
     return said
+
+
+def _malignant(mark: Mark) -> float:
+    """How probable it is; 1 of all where the model does not tell."""
+    return 1.0 if mark.probability_malignant is None else max(mark.probability_malignant, _LEAST_SHARE)
 
 
 def _marks_by_view(answers: Answers, breast: Breast) -> list[tuple[Mark, ...]]:

@@ -71,3 +71,21 @@ def test_subtypes_are_told_as_the_likeliest_lesion_has_them() -> None:
     assert max(shares, key=lambda subtype: shares[subtype]) is Subtype.LUMINAL_A
     assert subtype_shares(told((mark(CENTER_CR, 0.9),)), breast) is None
     assert subtype_shares(told((sure,), own=BreastAnswer(0.5, other)), breast) == other
+
+
+def test_only_what_is_malignant_has_a_subtype() -> None:
+    luminal = {subtype: 0.7 if subtype is Subtype.LUMINAL_A else 0.1 for subtype in Subtype}
+    other = {subtype: 0.7 if subtype is Subtype.TRIPLE_NEGATIVE else 0.1 for subtype in Subtype}
+    benign, cancer = (
+        replace(mark(CENTER_CR, 0.9, malignant), subtypes=shares)
+        for malignant, shares in ((0.05, luminal), (0.9, other))
+    )
+    (breast,) = breasts_of(IMAGES)
+    shares = subtype_shares(told((benign, cancer)), breast)
+    assert shares is not None
+    assert max(shares, key=lambda subtype: shares[subtype]) is Subtype.TRIPLE_NEGATIVE
+    untold = subtype_shares(told(tuple(replace(one, probability_malignant=None) for one in (benign, cancer))), breast)
+    assert untold is not None
+    assert untold[Subtype.LUMINAL_A] == pytest.approx(untold[Subtype.TRIPLE_NEGATIVE])
+    never = subtype_shares(told((replace(benign, probability_malignant=0.0),)), breast)
+    assert never == pytest.approx(luminal)
