@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -118,7 +118,7 @@ def _turned(
     return (cut[:, ::-1] if rng.random() < 0.5 else cut), (half[::-1] if quarters % 2 else half)
 
 
-def _lay(window: npt.NDArray[Any], cut: npt.NDArray[np.float32], half: npt.NDArray[np.float64]) -> None:
+def _lay(window: npt.NDArray[np.float32], cut: npt.NDArray[np.float32], half: npt.NDArray[np.float64]) -> None:
     """Over a window: wholly within the ellipse of the mass's box, less and less beyond; air is not laid."""
     high, wide = (np.arange(size) - size // 2 for size in cut.shape)
     off = np.hypot(wide[None] / half[0], high[:, None] / half[1])

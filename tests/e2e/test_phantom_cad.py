@@ -1,7 +1,7 @@
 """From drawing phantoms to a report of what a trained bundle finds on patients that it never saw.
 
-The recipe is that of README, where its figures stand, with three of each network; it takes an hour on two cores, and
-half of that again from labels alone. With 240 patients and 16 epochs a subtype is not learnt, the rest is.
+The recipe is that of README, where its figures stand, with three of each network where that had one; that has not been
+timed yet. With 240 patients and 16 epochs a subtype is not learnt, the rest is.
 """
 
 from __future__ import annotations
