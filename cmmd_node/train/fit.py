@@ -75,6 +75,7 @@ class _Wanted:
 def fit(
     kind: Kind,
     images: Sequence[PreparedImage],
+    balance: npt.NDArray[np.float32],
     recipe: Recipe,
     checkpoint: Path,
     *,
@@ -86,6 +87,8 @@ def fit(
 
     Parameters
     ----------
+    balance : numpy.ndarray, shape (images, 2)
+        How much their results count, as `balance_of` tells.
     checkpoint : Path
         Written after each epoch; an older one is continued when it has the same recipe.
     device : str
@@ -107,7 +110,7 @@ def fit(
     atlas = _atlas(kind, images, device)
 
     def one_epoch(averaged: SecondLook, epoch: int) -> float:
-        return _epoch(network, averaged, optimizer, _Feed(images, atlas, recipe, epoch, device))
+        return _epoch(network, averaged, optimizer, _Feed(images, balance, atlas, recipe, epoch=epoch, device=device))
 
     return run_epochs(
         network,
@@ -152,6 +155,8 @@ class _Batch:
     lesion: torch.Tensor
     weight: torch.Tensor
     malignant: torch.Tensor
+    balance: torch.Tensor
+    """How much more or less than `weight` its result counts."""
     subtype: torch.Tensor
     done: float
     """Share of the whole training that is behind it."""
@@ -160,9 +165,18 @@ class _Batch:
 class _Feed:
     """The batches of one epoch."""
 
-    def __init__(self, images: Sequence[PreparedImage], atlas: Atlas, recipe: Recipe, epoch: int, device: str) -> None:
+    def __init__(
+        self,
+        images: Sequence[PreparedImage],
+        balance: npt.NDArray[np.float32],
+        atlas: Atlas,
+        recipe: Recipe,
+        *,
+        epoch: int,
+        device: str,
+    ) -> None:
         self.recipe = recipe
-        self._images, self._atlas, self._epoch, self._device = images, atlas, epoch, device
+        self._images, self._balance, self._atlas, self._epoch, self._device = images, balance, atlas, epoch, device
         self._rng = np.random.default_rng((recipe.seed, epoch))
         torch.manual_seed(int(self._rng.integers(1 << 31)))
         self._first_sheets = _first_sheets(images)
@@ -175,6 +189,9 @@ class _Feed:
         for number, part in enumerate(self._parts):
             images = [self._images[one] for one in part]
             wanted = [_wanted(image, self.recipe, self._rng) for image in images]
+            balance = [
+                row[(one.malignant == 1).astype(int)] for row, one in zip(self._balance[part], wanted, strict=True)
+            ]
             first_units = np.cumsum([0, *(len(one.lesion) for one in wanted)])[:-1]
             image = np.repeat(np.arange(len(part)), [len(one.features) for one in images])
             places = np.concatenate([one.places_mm for one in images])
@@ -191,6 +208,7 @@ class _Feed:
                 lesion=self._sent(np.concatenate([one.lesion for one in wanted])),
                 weight=self._sent(np.concatenate([one.weight for one in wanted])),
                 malignant=self._sent(np.concatenate([one.malignant for one in wanted])),
+                balance=self._sent(np.concatenate(balance)),
                 subtype=self._sent(np.concatenate([one.subtype for one in wanted])),
                 done=(self._epoch + number / len(self._parts)) / self.recipe.epochs,
             )
@@ -212,7 +230,7 @@ def _epoch(network: SecondLook, averaged: SecondLook, optimizer: torch.optim.Opt
         subtype = cross_entropy(answer[:, 2:], batch.subtype.clamp(min=0), reduction="none")
         loss = (
             _mean(lesion, batch.weight)
-            + recipe.malignancy * _mean(malignant, batch.weight * ~batch.malignant.isnan())
+            + recipe.malignancy * _mean(malignant, batch.weight * batch.balance * ~batch.malignant.isnan())
             + recipe.subtype * _mean(subtype, batch.weight * (batch.subtype >= 0))
         )
         optimizer.zero_grad()

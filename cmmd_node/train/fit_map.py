@@ -94,6 +94,7 @@ def enough(images: Sequence[PreparedImage], recipe: MapRecipe) -> bool:
 
 def fit_map(
     images: Sequence[PreparedImage],
+    balance: npt.NDArray[np.float32],
     recipe: MapRecipe,
     checkpoint: Path,
     *,
@@ -106,6 +107,8 @@ def fit_map(
     ----------
     images
         Prepared for masses.
+    balance : numpy.ndarray, shape (images, 2)
+        How much their results count, as `balance_of` tells.
     checkpoint : Path
         Of the first turn, written after each epoch; that of the second is beside it. One that is there is continued
         when it has the same recipe.
@@ -119,15 +122,14 @@ def fit_map(
     NodeError
         A checkpoint comes from another recipe.
     """
-    used = [image for image in images if teaches(image)]
+    teach = [number for number, image in enumerate(images) if teaches(image)]
+    used = [images[number] for number in teach]
     donors = [image for image in used if len(image.malignant)]
+    first = _Turn("first turn", used, balance[teach], [], recipe)
+    second = _Turn("second turn", used, balance[teach], donors, recipe.second_turn)
     torch.manual_seed(recipe.seed)
     network: MassMap = MassMap().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    turns = {
-        checkpoint: _Turn("first turn", used, [], recipe),
-        checkpoint.with_stem(f"{checkpoint.stem}-again"): _Turn("second turn", used, donors, recipe.second_turn),
-    }
-    for file, turn in turns.items():
+    for file, turn in ((checkpoint, first), (checkpoint.with_stem(f"{checkpoint.stem}-again"), second)):
         network = _turned(network, turn, file, device, tell)
     return network
 
@@ -138,6 +140,8 @@ class _Turn:
 
     name: str
     images: Sequence[PreparedImage]
+    balance: npt.NDArray[np.float32]
+    """How much their results count; of a mass that is pasted in, as if it were the image's own."""
     donors: Sequence[PreparedImage]
     """Whose masses are pasted into others."""
     recipe: MapRecipe
@@ -164,7 +168,9 @@ def _turned(network: MassMap, turn: _Turn, checkpoint: Path, device: str, tell: 
     )
 
 
-def map_loss(answer: torch.Tensor, near: torch.Tensor, malignant: torch.Tensor, *, malignancy: float) -> torch.Tensor:
+def map_loss(
+    answer: torch.Tensor, near: torch.Tensor, malignant: torch.Tensor, balance: torch.Tensor, *, malignancy: float
+) -> torch.Tensor:
     """How far the maps of some images are from what is known.
 
     Parameters
@@ -175,6 +181,8 @@ def map_loss(answer: torch.Tensor, near: torch.Tensor, malignant: torch.Tensor, 
         1 in the cell of the centre of a mass, less the farther off.
     malignant : torch.Tensor, shape (n, rows, columns)
         1 in a malignant mass, 0 in a benign one, nan elsewhere and where that is not known.
+    balance : torch.Tensor, shape (n, 2)
+        How much benign and malignant cells of each count.
     malignancy : float
         Weight of the second answer.
     """
@@ -182,10 +190,10 @@ def map_loss(answer: torch.Tensor, near: torch.Tensor, malignant: torch.Tensor, 
     probability = log_odds.sigmoid()
     there = -((1.0 - probability) ** 2) * logsigmoid(log_odds)
     elsewhere = -((1.0 - near) ** 4) * probability**2 * logsigmoid(-log_odds)
-    known = ~malignant.isnan()
+    counts = torch.where(malignant == 1.0, balance[:, 1, None, None], balance[:, 0, None, None]) * ~malignant.isnan()
     of_result = binary_cross_entropy_with_logits(answer[:, 1], malignant.nan_to_num(), reduction="none")
     return torch.where(center, there, elsewhere).sum() / center.sum().clamp(min=1) + malignancy * (
-        (of_result * known).sum() / known.sum().clamp(min=1)
+        (of_result * counts).sum() / counts.sum().clamp(min=1e-6)
     )
 
 
@@ -226,6 +234,7 @@ class _Batch:
     planes: torch.Tensor
     near: torch.Tensor
     malignant: torch.Tensor
+    balance: torch.Tensor
     done: float
     """Share of the whole training that is behind it."""
 
@@ -252,6 +261,7 @@ class _Feed:
                 planes=planes.contiguous(memory_format=torch.channels_last),
                 near=near[..., :cells].to(self._device),
                 malignant=malignant[..., :cells].to(self._device),
+                balance=torch.from_numpy(self._turn.balance[part]).to(self._device),
                 done=(self._epoch + number / len(self._parts)) / self.recipe.epochs,
             )
 
@@ -276,7 +286,7 @@ def _epoch(network: MassMap, averaged: MassMap, optimizer: torch.optim.Optimizer
             group["lr"] = recipe.learning_rate * pace(batch.done, _RISE)
         with torch.autocast(batch.planes.device.type, dtype=torch.bfloat16):
             answer = network(batch.planes)
-        loss = map_loss(answer.float(), batch.near, batch.malignant, malignancy=recipe.malignancy)
+        loss = map_loss(answer.float(), batch.near, batch.malignant, batch.balance, malignancy=recipe.malignancy)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), _CLIP)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from cmmd_node.cad.bundle import Bundle
@@ -19,6 +21,7 @@ from cmmd_node.cad.sealing import seal
 from cmmd_node.cad.second_look import SecondLook, SecondLooks
 from cmmd_node.errors import NodeError
 from cmmd_node.facts import Kind, Subtype
+from cmmd_node.train.balance import balance_of
 from cmmd_node.train.fit import Recipe, fit
 from cmmd_node.train.fit_characterisation import LEAST, fit_characterisation
 from cmmd_node.train.fit_map import MapRecipe, enough, fit_map
@@ -100,13 +103,13 @@ def train_bundle(
     if not any(image[Kind.MASS].shows for image in validation.values()):
         raise NodeError(f"{manifest}: no image that validates has an outlined mass, and no label tells of one")
     run = _Run(members=members, work=work, device=device, tell=tell)
-    mass_maps = _maps([image[Kind.MASS] for image in training.values()], map_recipe, run)
+    mass_maps = _maps(training, map_recipe, run)
     beside = {Kind.MASS: (mass_maps, _characterisation(training, tell))}
     taught = []
     for kind in Kind:
-        to_learn, to_measure = ([image[kind] for image in part.values()] for part in (training, validation))
+        to_learn, to_measure = (_of_kind(kind, part) for part in (training, validation))
         if all(any(image.shows for image in part) for part in (to_learn, to_measure)):
-            second_looks = _second_looks(kind, to_learn, to_measure, recipe, run)
+            second_looks = _second_looks(kind, training, to_measure, recipe, run)
             taught.append(_taught(kind, Networks({kind: second_looks}, *beside.get(kind, ())), to_measure))
     made = Made(
         about=about,
@@ -133,11 +136,23 @@ class _Run:
     tell: Callable[[Step | str], None]
 
 
-def _maps(training: Sequence[PreparedImage], recipe: MapRecipe | None, run: _Run) -> MassMaps | None:
+_Images = Mapping[LabelledImage, Mapping[Kind, PreparedImage]]
+
+
+def _of_kind(kind: Kind, images: _Images) -> list[PreparedImage]:
+    return [image[kind] for image in images.values()]
+
+
+def _balance(kind: Kind, images: _Images) -> npt.NDArray[np.float32]:
+    return balance_of(_of_kind(kind, images), [image.cohort for image in images])
+
+
+def _maps(training: _Images, recipe: MapRecipe | None, run: _Run) -> MassMaps | None:
     """The maps of masses; None where there is to be none, or too little to learn it from."""
     if recipe is None:
         return None
-    if not enough(training, recipe):
+    masses, balance = _of_kind(Kind.MASS, training), _balance(Kind.MASS, training)
+    if not enough(masses, recipe):
         run.tell(f"no map of masses: fewer than {recipe.least_masses} are outlined on the images to train on")
         return None
     maps = MassMaps(run.members)
@@ -147,17 +162,15 @@ def _maps(training: Sequence[PreparedImage], recipe: MapRecipe | None, run: _Run
             run.tell(f"map of masses {number + 1} of {run.members}, {what}")
 
         own, checkpoint = replace(recipe, seed=recipe.seed + number), run.work / f"checkpoint-map-{number}.pt"
-        fitted = fit_map(training, own, checkpoint, device=run.device, tell=told)
+        fitted = fit_map(masses, balance, own, checkpoint, device=run.device, tell=told)
         member.load_state_dict(fitted.cpu().state_dict())
     maps.share.copy_(MAP_SHARE)
     return maps.eval()
 
 
-def _characterisation(
-    training: Mapping[LabelledImage, Mapping[Kind, PreparedImage]], tell: Callable[[Step | str], None]
-) -> Characterisation | None:
+def _characterisation(training: _Images, tell: Callable[[Step | str], None]) -> Characterisation | None:
     """The lines that tell malignant masses from benign ones; None where there is too little to fit them to."""
-    masses = [image[Kind.MASS] for image in training.values()]
+    masses = _of_kind(Kind.MASS, training)
     fitted = fit_characterisation(masses, [one.cohort for one in training], [one.group for one in training])
     if fitted is None:
         tell(f"no characterisation by rings: fewer than {LEAST} outlined masses are known to be benign, or malignant")
@@ -165,9 +178,10 @@ def _characterisation(
 
 
 def _second_looks(
-    kind: Kind, training: Sequence[PreparedImage], validation: Sequence[PreparedImage], recipe: Recipe, run: _Run
+    kind: Kind, training: _Images, validation: Sequence[PreparedImage], recipe: Recipe, run: _Run
 ) -> SecondLooks:
     """The second looks at one kind; after each epoch of one it is told what it is worth by itself."""
+    to_learn, balance = _of_kind(kind, training), _balance(kind, training)
 
     def fitted(number: int) -> SecondLook:
         def after_epoch(epoch: int, network: SecondLook) -> None:
@@ -179,7 +193,8 @@ def _second_looks(
 
         return fit(
             kind,
-            training,
+            to_learn,
+            balance,
             replace(recipe, seed=recipe.seed + number),
             run.work / f"checkpoint-{kind}-{number}.pt",
             device=run.device,

@@ -18,6 +18,9 @@ from cmmd_node.train.prepared import PreparedImage
 SPOT = (slice(300, 310), slice(120, 136))
 """Rows and columns of the mass on the coarse grid."""
 
+ALIKE = torch.ones(1, 2)
+"""Both results count alike."""
+
 
 def prepared(**changes: Any) -> PreparedImage:
     """A breast of even tissue with a bright mass, outlined, malignant."""
@@ -127,7 +130,7 @@ def test_loss_is_least_for_the_truth_and_silent_about_what_is_not_known() -> Non
         answer = torch.full((1, 2, 8, 8), -4.0)
         for plane, row, column, value in cells:
             answer[0, plane, row, column] = value
-        return float(map_loss(answer, near, malignant, malignancy=0.3))
+        return float(map_loss(answer, near, malignant, ALIKE, malignancy=0.3))
 
     truth = loss((0, 3, 4, 4.0), (1, 3, 4, 4.0))
     assert truth < loss((0, 3, 4, 4.0)) < loss()  # benign; nothing seen
@@ -137,4 +140,23 @@ def test_loss_is_least_for_the_truth_and_silent_about_what_is_not_known() -> Non
         < loss((0, 3, 4, 4.0), (1, 3, 4, 4.0), (0, 6, 1, 2.0))
     )
     assert loss((1, 6, 1, 9.0)) == loss()
-    assert float(map_loss(torch.zeros(1, 2, 8, 8), near * 0.0, malignant * torch.nan, malignancy=0.3)) > 0.0
+    assert float(map_loss(torch.zeros(1, 2, 8, 8), near * 0.0, malignant * torch.nan, ALIKE, malignancy=0.3)) > 0.0
+
+
+def test_results_count_as_the_balance_of_their_image_says() -> None:
+    near, malignant = torch.zeros(2, 8, 8), torch.full((2, 8, 8), torch.nan)
+    near[:, 3, 4] = 1.0
+    malignant[0, 3, 4], malignant[1, 3, 4] = 1.0, 0.0
+    answer = torch.zeros(2, 2, 8, 8)
+    answer[:, 1] = 2.0  # right of the first, wrong of the second
+
+    def of_results(balance: list[list[float]]) -> float:
+        none, all_of_it = (
+            float(map_loss(answer, near, malignant, torch.tensor(balance), malignancy=weight)) for weight in (0.0, 1.0)
+        )
+        return all_of_it - none
+
+    right, wrong = (float(torch.nn.functional.softplus(torch.tensor(sign * 2.0))) for sign in (-1.0, 1.0))
+    assert of_results([[9.0, 1.0], [1.0, 9.0]]) == pytest.approx((right + wrong) / 2, rel=1e-5)
+    assert of_results([[9.0, 3.0], [1.0, 9.0]]) == pytest.approx((3 * right + wrong) / 4, rel=1e-5)
+    assert of_results([[9.0, 0.0], [0.0, 9.0]]) == pytest.approx(0.0, abs=1e-6)

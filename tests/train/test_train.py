@@ -174,6 +174,22 @@ def test_labels_of_breasts_are_enough_to_train(tmp_path: Path) -> None:
     assert bundle.metadata.kinds == (Kind.MASS,)  # no breast that validates has a cluster
 
 
+def test_cohorts_that_know_one_result_each_teach_nothing_of_malignancy(tmp_path: Path) -> None:
+    manifest = collection(tmp_path)
+    images = read_manifest(manifest).images
+    by_result = [replace(one, cohort=one.lesions[0].classification) if one.lesions else one for one in images]
+    untold = [
+        replace(one, lesions=None if one.lesions is None else (replace(one.lesions[0], classification=None),))
+        for one in images
+    ]
+    weights = []
+    for name, changed in (("by-result", by_result), ("untold", untold)):
+        write_manifest(manifest, changed)
+        weights.append(load_file(train(tmp_path, manifest, name, []) / "model.safetensors"))
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
 def test_a_bag_is_a_lesion_when_one_of_it_is_and_says_what_the_likeliest_says() -> None:
     said = torch.tensor([[2.0, 1.0, 0.0], [0.5, -1.0, 2.0], [3.0, 4.0, 0.0], [-1.0, -4.0, 1.0]])
     alone, bag = of_units(said, torch.tensor([0, 1, 2, 2]))[[0, 1]], of_units(said, torch.tensor([0, 1, 2, 2]))[2]
