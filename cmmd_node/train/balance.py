@@ -1,8 +1,8 @@
-"""How much results count when malignancy is learnt, so that it cannot be told from the cohort of an image.
+"""How much results count when malignancy is learnt, so that they say nothing of the cohort of an image.
 
 Each result counts so much in each cohort that results and cohorts are independent, and as much as before over all
 (reweighing: Kamiran and Calders, Knowledge and Information Systems 33, 2012). Nearly all that CMMD tells of its second
-cohort is malignant: without this its look would be a sign of cancer.
+cohort is malignant, so its look alone could be taken for a sign of cancer.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ train split and CDD-CESM; fold 0 validates), ``test.csv`` (CBIS-DDSM masses of t
     cmmd-node train DIR/train.csv --held-out 0 --name cmmd-node-builtin --version V --work W --out B --licence FILE
     cmmd-node evaluate DIR/test.csv --bundle B --out DIR/report
 
-make the built-in bundle, in some hours, and measure it. What is measured goes into its model card by
-hand, and ``cmmd-node models seal B`` has the last word.
+make the built-in bundle, in some hours, and measure it. What is measured goes into its model card by hand, and
+``cmmd-node models seal B`` has the last word.
 """
 
 from __future__ import annotations

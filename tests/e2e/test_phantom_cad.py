@@ -1,7 +1,7 @@
 """From drawing phantoms to a report of what a trained bundle finds on patients that it never saw.
 
-The recipe is that of README, where its figures stand. On one core it took two hours, the second test 76
-minutes. With 240 patients and 16 epochs a subtype is not learnt, the rest is.
+The recipe is that of README, where its figures stand. On one core it took two hours, the second test 76 minutes.
+With 240 patients and 16 epochs a subtype is not learnt, the rest is.
 """
 
 from __future__ import annotations
