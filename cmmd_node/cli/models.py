@@ -92,8 +92,10 @@ def train(
     ] = 40,
     members: Annotated[int, typer.Option(min=1, help="How many of each network; they answer the mean.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
-    processes: Annotated[int, typer.Option(min=0, help="Images prepared at once; 0: one a core.")] = 0,
-    device: Annotated[str, typer.Option(help="As torch names it: cpu, cuda.")] = "cpu",
+    processes: Annotated[int, typer.Option(min=0, help="That prepare images, and draw for maps; 0: one a core.")] = 0,
+    device: Annotated[
+        str | None, typer.Option(help="As torch names it: cpu, cuda; default: a GPU where torch finds one.")
+    ] = None,
 ) -> None:
     """Train on outlined or labelled images, and pack the networks as a bundle that is ready to install."""
     from cmmd_node.train.fit import Recipe  # noqa: PLC0415

@@ -15,7 +15,7 @@ malignant, where that is known.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,7 @@ from torch.nn.functional import (
     grid_sample,
     logsigmoid,
 )
+from torch.utils.data import DataLoader, Dataset
 
 from cmmd_node.cad.breast import GRID_MM
 from cmmd_node.cad.mass_map import CELL_MM, MULTIPLE, STRIDE, MassMap, planes_of
@@ -98,6 +99,7 @@ def fit_map(
     recipe: MapRecipe,
     checkpoint: Path,
     *,
+    drawers: int = 0,
     device: str = "cpu",
     tell: Callable[[str], None],
 ) -> MassMap:
@@ -112,6 +114,9 @@ def fit_map(
     checkpoint : Path
         Of the first turn, written after each epoch; that of the second is beside it. One that is there is continued
         when it has the same recipe.
+    drawers : int
+        Processes that draw what is shown next while the network learns from what was drawn before. A GPU waits for a
+        single one; 0 draws and learns by turns. What is shown is the same.
     device : str
         As torch names it: cpu, cuda.
     tell
@@ -130,7 +135,7 @@ def fit_map(
     torch.manual_seed(recipe.seed)
     network: MassMap = MassMap().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     for file, turn in ((checkpoint, first), (checkpoint.with_stem(f"{checkpoint.stem}-again"), second)):
-        network = _turned(network, turn, file, device, tell)
+        network = _turned(network, turn, file, drawers=drawers, device=device, tell=tell)
     return network
 
 
@@ -147,13 +152,15 @@ class _Turn:
     recipe: MapRecipe
 
 
-def _turned(network: MassMap, turn: _Turn, checkpoint: Path, device: str, tell: Callable[[str], None]) -> MassMap:
+def _turned(
+    network: MassMap, turn: _Turn, checkpoint: Path, *, drawers: int, device: str, tell: Callable[[str], None]
+) -> MassMap:
     """What a map has become after a turn."""
     recipe = turn.recipe
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
 
     def one_epoch(averaged: MassMap, epoch: int) -> float:
-        return _epoch(network, averaged, optimizer, _Feed(turn, epoch, device))
+        return _epoch(network, averaged, optimizer, _Epoch(turn, epoch), drawers)
 
     return run_epochs(
         network,
@@ -229,41 +236,50 @@ def wanted(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """Some images as they are shown, on the device."""
+    """Some images as they are shown."""
 
     planes: torch.Tensor
+    """In the half precision in which they are learnt from: half as much to hand over."""
     near: torch.Tensor
     malignant: torch.Tensor
     balance: torch.Tensor
-    done: float
-    """Share of the whole training that is behind it."""
+
+    def to(self, device: torch.device) -> _Batch:
+        return _Batch(
+            planes=self.planes.to(device),
+            near=self.near.to(device),
+            malignant=self.malignant.to(device),
+            balance=self.balance.to(device),
+        )
 
 
-class _Feed:
-    """The batches of one epoch, each as wide as its widest breast needs."""
+class _Epoch(Dataset[_Batch]):
+    """The batches of one epoch, each as wide as its widest breast needs.
 
-    def __init__(self, turn: _Turn, epoch: int, device: str) -> None:
-        self.recipe = turn.recipe
-        self._turn, self._epoch, self._device = turn, epoch, device
-        self._rng = np.random.default_rng((turn.recipe.seed, epoch))
-        torch.manual_seed(int(self._rng.integers(1 << 31)))
-        self._parts = _parts([image.sheets.shape[2] for image in turn.images], turn.recipe.batch, self._rng)
-        self.first_step = epoch * len(self._parts)
+    What is shown in a batch follows from the seed, the epoch and its number alone, whichever process draws it.
+    """
 
-    def __iter__(self) -> Iterator[_Batch]:
-        for number, part in enumerate(self._parts):
-            drawn = [shown(self._turn.images[one], self._turn.donors, self._rng) for one in part]
-            planes, near, malignant = (torch.stack(of_all) for of_all in zip(*drawn, strict=True))
-            width = int(planes[:, 1].amax(dim=(0, 1)).nonzero().max()) + 1
-            cells = math.ceil(width / MULTIPLE) * MULTIPLE // STRIDE
-            planes = planes[..., : cells * STRIDE].to(self._device)
-            yield _Batch(
-                planes=planes.contiguous(memory_format=torch.channels_last),
-                near=near[..., :cells].to(self._device),
-                malignant=malignant[..., :cells].to(self._device),
-                balance=torch.from_numpy(self._turn.balance[part]).to(self._device),
-                done=(self._epoch + number / len(self._parts)) / self.recipe.epochs,
-            )
+    def __init__(self, turn: _Turn, number: int) -> None:
+        self.turn, self.number = turn, number
+        self.seed = turn.recipe.seed, number
+        widths = [image.sheets.shape[2] for image in turn.images]
+        self._parts = _parts(widths, turn.recipe.batch, np.random.default_rng(self.seed))
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, batch: int) -> _Batch:
+        turn, part, rng = self.turn, self._parts[batch], np.random.default_rng((*self.seed, batch))
+        drawn = [shown(turn.images[one], turn.donors, rng) for one in part]
+        planes, near, malignant = (torch.stack(of_all) for of_all in zip(*drawn, strict=True))
+        width = int(planes[:, 1].amax(dim=(0, 1)).nonzero().max()) + 1
+        cells = math.ceil(width / MULTIPLE) * MULTIPLE // STRIDE
+        return _Batch(
+            planes=planes[..., : cells * STRIDE].to(torch.bfloat16, memory_format=torch.channels_last),
+            near=near[..., :cells].contiguous(),
+            malignant=malignant[..., :cells].contiguous(),
+            balance=torch.from_numpy(turn.balance[part]),
+        )
 
 
 def _parts(widths: Sequence[int], batch: int, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
@@ -277,23 +293,26 @@ def _parts(widths: Sequence[int], batch: int, rng: np.random.Generator) -> list[
     return parts
 
 
-def _epoch(network: MassMap, averaged: MassMap, optimizer: torch.optim.Optimizer, feed: _Feed) -> float:
+def _epoch(network: MassMap, averaged: MassMap, optimizer: torch.optim.Optimizer, epoch: _Epoch, drawers: int) -> float:
     """Mean loss of the epoch."""
-    recipe, total, step = feed.recipe, 0.0, 0
+    recipe, device, total = epoch.turn.recipe, network.answer.weight.device, 0.0
+    batches: DataLoader[_Batch] = DataLoader(epoch, batch_size=None, num_workers=drawers)
+    torch.manual_seed(int(np.random.default_rng(epoch.seed).integers(1 << 31)))
     network.train()
-    for step, batch in enumerate(feed, start=1):
+    for step, drawn in enumerate(batches, start=epoch.number * len(epoch)):
+        batch = drawn.to(device)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * pace(batch.done, _RISE)
-        with torch.autocast(batch.planes.device.type, dtype=torch.bfloat16):
+            group["lr"] = recipe.learning_rate * pace(step / (recipe.epochs * len(epoch)), _RISE)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
             answer = network(batch.planes)
         loss = map_loss(answer.float(), batch.near, batch.malignant, batch.balance, malignancy=recipe.malignancy)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
         optimizer.step()
-        step_average(averaged, network, keep=recipe.average, step=feed.first_step + step)
+        step_average(averaged, network, keep=recipe.average, step=step + 1)
         total += loss.item()
-    return total / max(step, 1)
+    return total / max(len(epoch), 1)
 
 
 def shown(
@@ -350,7 +369,8 @@ def _other_look(level: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     contrast, shift = rng.uniform(0.75, 1.25), rng.uniform(-0.15, 0.15)
     if rng.random() < 0.5:
         level = torch.lerp(level, avg_pool2d(level[None], 3, stride=1, padding=1)[0], rng.uniform(0.0, 1.0))
-    return level * contrast + shift + torch.randn_like(level) * rng.uniform(0.0, 0.06)
+    noise = torch.from_numpy(rng.standard_normal(tuple(level.shape), dtype=np.float32))
+    return level * contrast + shift + noise * rng.uniform(0.0, 0.06)
 
 
 def _erase(level: torch.Tensor, centers: npt.NDArray[np.float64], rng: np.random.Generator) -> None:

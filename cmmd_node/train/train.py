@@ -55,7 +55,7 @@ def train_bundle(
     held_out: int | None = None,
     left_out: int | None = None,
     processes: int,
-    device: str = "cpu",
+    device: str | None = None,
     tell: Callable[[Step | str], None],
 ) -> Bundle:
     """Train on a collection and pack the result as a bundle.
@@ -79,7 +79,10 @@ def train_bundle(
     left_out : int, optional
         Fold whose images are not looked at, to measure on afterwards.
     processes : int
-        How many images are prepared at once.
+        How many images are prepared at once; while maps are trained, all but one of as many processes draw what is
+        shown to them.
+    device : str, optional
+        As torch names it: cpu, cuda; default: a GPU where there is one.
     tell
         Called with how far the preparation is, and with a line for each epoch and each image that is not used.
 
@@ -102,7 +105,9 @@ def train_bundle(
     training, validation = (_prepared(part, work / "prepared", processes, tell) for part in parts)
     if not any(image[Kind.MASS].shows for image in validation.values()):
         raise NodeError(f"{manifest}: no image that validates has an outlined mass, and no label tells of one")
-    run = _Run(members=members, work=work, device=device, tell=tell)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    tell(f"training on {device}")
+    run = _Run(members=members, work=work, processes=processes, device=device, tell=tell)
     mass_maps = _maps(training, map_recipe, run)
     beside = {Kind.MASS: (mass_maps, _characterisation(training, tell))}
     taught = []
@@ -132,6 +137,7 @@ class _Run:
 
     members: int
     work: Path
+    processes: int
     device: str
     tell: Callable[[Step | str], None]
 
@@ -162,7 +168,8 @@ def _maps(training: _Images, recipe: MapRecipe | None, run: _Run) -> MassMaps | 
             run.tell(f"map of masses {number + 1} of {run.members}, {what}")
 
         own, checkpoint = replace(recipe, seed=recipe.seed + number), run.work / f"checkpoint-map-{number}.pt"
-        fitted = fit_map(masses, balance, own, checkpoint, device=run.device, tell=told)
+        drawers = run.processes - 1
+        fitted = fit_map(masses, balance, own, checkpoint, drawers=drawers, device=run.device, tell=told)
         member.load_state_dict(fitted.cpu().state_dict())
     maps.share.copy_(MAP_SHARE)
     return maps.eval()
