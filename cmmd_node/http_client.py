@@ -1,6 +1,6 @@
 """HTTP requests that we make: who we are there, how long we wait, and failures as a sentence that says whose they are.
 
-Passwords and authorities come from the configuration alone, and nothing from the environment: no proxies are used.
+Passwords, authorities and proxies come from the configuration alone, and nothing from the environment.
 Redirects are not followed, since a login page is no archive; credentials and query strings are in no message.
 """
 
@@ -47,11 +47,14 @@ Body = Any
 class HttpClient:
     """Requests to one server."""
 
-    def __init__(self, name: str, settings: DicomwebSettings | None = None) -> None:
+    def __init__(self, name: str, settings: DicomwebSettings | None = None, *, proxy: str = "") -> None:
+        """`proxy` is that by which a server without settings is reached."""
         self.name = name
+        self._proxy = proxy if settings is None else settings.proxy
         self._login = None if settings is None else _login(name, settings)
         self.session = _Session(self)
         self.session.trust_env = False
+        self.session.proxies = {"all": self._proxy} if self._proxy else {}
         self.session.auth = _NoLogin() if self._login is None else self._login
         self.session.headers.update({"User-Agent": f"cmmd-node/{__version__}", "Accept-Encoding": "identity"})
         self.session.mount("https://", _Adapter(None if settings is None or settings.ca is None else str(settings.ca)))
@@ -135,6 +138,8 @@ class HttpClient:
         words = f"{self.name} answered {status} {answer.reason or ''}".rstrip()
         if status in {401, 403}:
             return PeerRefused(f"{words}: it does not let us in; the credentials in the configuration are wrong")
+        if status == 407:
+            return PeerRefused(f"{words}: the proxy {self._proxy} wants a user, and we have none")
         if 300 <= status < 400:
             return PeerRefused(
                 f"{words}: it sends us elsewhere; the url in the configuration is wrong, or a login page"
@@ -154,6 +159,8 @@ class HttpClient:
             return PeerFailed(f"{self.name} has no secure connection for us")
         if isinstance(error, requests.Timeout):
             return PeerFailed(f"{self.name} did not answer in time")
+        if isinstance(error, requests.exceptions.ProxyError):
+            return PeerFailed(f"{self.name} cannot be reached by the proxy {self._proxy}, which {_of_proxy(error)}")
         if isinstance(error, requests.ConnectionError):
             return PeerFailed(f"{self.name} cannot be reached, or broke off")
         return PeerFailed(f"{self.name} gave no answer that can be read ({type(error).__name__})")
@@ -175,14 +182,16 @@ class _Adapter(HTTPAdapter):
     """TLS as everywhere in the node: 1.2 with the strong cipher suites, or 1.3; a certificate that counts."""
 
     def __init__(self, ca: str | None) -> None:
-        self._ca = ca
+        self._context = ssl.create_default_context(cafile=ca)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._context.set_ciphers(":".join(CIPHER_SUITES))
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
-        context = ssl.create_default_context(cafile=self._ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(":".join(CIPHER_SUITES))
-        super().init_poolmanager(*arguments, **more, ssl_context=context)
+        super().init_poolmanager(*arguments, **more, ssl_context=self._context)
+
+    def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
+        return super().proxy_manager_for(proxy, **more, ssl_context=self._context)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """The context knows the authorities; requests would add its own to them."""
@@ -223,7 +232,7 @@ class _ClientCredentials(_Login):
 
     def __init__(self, name: str, settings: DicomwebSettings) -> None:
         self._settings = settings
-        self._provider = HttpClient(f"the token service of {name}")
+        self._provider = HttpClient(f"the token service of {name}", proxy=settings.proxy)
         self._provider.session.mount("https://", _Adapter(str(settings.ca) if settings.ca else None))
         self._token, self._until = "", 0.0
 
@@ -273,6 +282,15 @@ def retry_after(answer: requests.Response) -> float | None:
 
 def _timeout(size_bytes: int) -> tuple[float, float]:
     return CONNECT_SECONDS, PROGRESS_SECONDS + size_bytes / SLOWEST_BYTES_PER_SECOND
+
+
+def _of_proxy(error: requests.exceptions.ProxyError) -> str:
+    """What a proxy did instead of connecting us."""
+    for cause in _causes(error):
+        _, said, answer = str(cause).partition("Tunnel connection failed: ")  # http.client's words
+        if type(cause) is OSError and said:
+            return f"answered {answer}"
+    return "cannot be reached itself"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -58,9 +58,20 @@ def _peer_certificate(value: str) -> str:
     return digits if re.fullmatch(r"[0-9a-f]{64}", digits) else value
 
 
+def _proxy(value: str) -> str:
+    """An HTTP proxy by host and port, or none."""
+    parts = urlsplit(value)
+    if parts.username or parts.password:
+        raise ValueError("holds a user; proxies that ask for one cannot be used")
+    if value and not (parts.hostname and parts.port and value.rstrip("/") == f"http://{parts.netloc}"):
+        raise ValueError("is no address of a proxy; http://HOST:PORT is wanted")
+    return value
+
+
 AETitle = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_ae_title)]
 Name = Annotated[str, AfterValidator(_name)]
 PeerCertificate = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_peer_certificate)]
+ProxyUrl = Annotated[str, AfterValidator(_proxy)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Megabytes = Annotated[int, Field(ge=1)]
@@ -88,6 +99,7 @@ class NodeSettings(_Section):
     data_dir: Path = Path("./cmmd-node-data")
     database_url: str = ""
     check_port: Port = 11119
+    proxy: ProxyUrl = ""
 
     @field_validator("database_url")
     @classmethod
@@ -289,6 +301,7 @@ class DicomwebSettings(_Section):
     client_secret: SecretStr = SecretStr("")
     scope: str = ""
     ca: Path | None = None
+    proxy: ProxyUrl = ""
 
     @property
     def can_be_sent_to(self) -> bool:

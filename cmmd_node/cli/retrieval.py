@@ -107,9 +107,9 @@ def pull_idc(
         raise typer.BadParameter("the list has no StudyInstanceUID, which it needs", param_hint="--dicomweb")
     log("pull", level=logging.WARNING)
     source = (
-        DicomwebArchive(DicomwebSettings(name="idc", url=url or DICOMWEB_URL))
+        DicomwebArchive(DicomwebSettings(name="idc", url=url or DICOMWEB_URL, proxy=settings.node.proxy))
         if dicomweb
-        else IdcBuckets(url or BUCKETS_URL)
+        else IdcBuckets(url or BUCKETS_URL, proxy=settings.node.proxy)
     )
     with bar("images") as tell:
         answer = fetch(settings, source, found, dry_run=dry_run, tell=tell)
@@ -135,7 +135,7 @@ def pull_tcia(
     settings = load_settings(config or context.obj)
     uids = read_manifest(manifest, any_server=bool(url))
     log("pull", level=logging.WARNING)
-    source = Nbia(url or NBIA_URL, settings.node.data_dir)
+    source = Nbia(url or NBIA_URL, settings.node.data_dir, proxy=settings.node.proxy)
     with bar("images") as tell:
         answer = fetch(settings, source, source.search(uids), dry_run=dry_run, tell=tell)
     print_pulled(answer, as_json)

@@ -86,9 +86,9 @@ class IdcBuckets:
 
     name = "idc"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, proxy: str = "") -> None:
         self._url = url.rstrip("/")
-        self._http = HttpClient(self.name)
+        self._http = HttpClient(self.name, proxy=proxy)
 
     def fetch(self, series: FoundSeries, missing: frozenset[str] | None, take: Take) -> Iterator[Problem | int]:
         """As `Source.fetch`; always the whole series, since only the objects tell their SOP Instance UIDs."""

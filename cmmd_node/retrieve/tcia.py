@@ -68,11 +68,11 @@ class Nbia:
 
     name = "tcia"
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, *, proxy: str = "") -> None:
         """ZIP files lie in `folder`, without a name, for as long as they are read."""
         self._url = url.rstrip("/")
         self._folder = folder
-        self._http = HttpClient(self.name)
+        self._http = HttpClient(self.name, proxy=proxy)
 
     def search(self, series_instance_uids: Sequence[str]) -> Iterator[FoundSeries]:
         """The series, without those of other modalities; one that the archive does not know is found without a size.
