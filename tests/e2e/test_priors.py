@@ -88,6 +88,27 @@ def test_earlier_mammograms_are_fetched_and_hold_nothing_up(tmp_path: Path, data
         assert (first["state"], second["state"], len(second["images"])) == ("prior", "answered", 2)
 
 
+def test_a_worker_that_dies_while_it_fetches_fetches_the_rest_when_it_is_back(
+    tmp_path: Path, database_url: str, pacs: Orthanc
+) -> None:
+    """The line goes dead behind the first image of the first prior, and the worker is killed as it waits."""
+    size = len(part10_bytes(earlier(DAYS[0])[0]))
+    line = Proxy(pacs.port, back=Fault(freeze_after=size + size // 2))
+    peer = {"name": "pacs", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": line.port, "retrieve": "get"}
+    node = RunningNode(tmp_path, database_url=database_url, peer=[peer], priors={"source": "pacs"})
+    with line, node:
+        study = send(node, tmp_path / "sent", small_exam("now", patient=PATIENT))
+        node.wait_until(lambda: images_of_priors(node) == 1, 60, "the first image of a prior")
+        line.back = Fault()
+        node.kill_role("work")
+        told = node.wait_until(lambda: ended(node, study), 120, "the end of the search")
+        assert told == {"state": "fetched", "studies": 2, "images": 4, "problem": None}
+        known = {one["StudyInstanceUID"]: one for one in node.studies()}
+        assert [(known[one]["images"], len(known[one]["rounds"])) for one in PRIORS] == [(2, 1), (2, 1)]
+        assert node.wait_for_round(study, 1)["outcome"] == "findings"
+        assert not list((node.data_dir / "spool" / "priors").iterdir())
+
+
 def test_a_dicomweb_archive_gives_priors_as_well(
     make_settings: MakeSettings, index_of: Callable[[Settings], Index], pacs: Orthanc
 ) -> None:
@@ -109,3 +130,7 @@ def ended(node: RunningNode, study: str) -> dict[str, Any]:
     """The search for the priors of an exam, once it does not wait."""
     search: dict[str, Any] = node.study(study)["priors"] or {}
     return search if search.get("state") in {"fetched", "dead"} else {}
+
+
+def images_of_priors(node: RunningNode) -> int:
+    return sum(one["images"] for one in node.studies() if one["StudyInstanceUID"] in PRIORS)
