@@ -92,7 +92,7 @@ def train(
     ] = 40,
     members: Annotated[int, typer.Option(min=1, help="How many of each network; they answer the mean.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
-    processes: Annotated[int, typer.Option(min=0, help="That prepare images, and draw for maps; 0: one a core.")] = 0,
+    processes: Annotated[int, typer.Option(min=0, help="That prepare images, and draw for a GPU; 0: one a core.")] = 0,
     device: Annotated[
         str | None, typer.Option(help="As torch names it: cpu, cuda; default: a GPU where torch finds one.")
     ] = None,

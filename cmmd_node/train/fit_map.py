@@ -115,8 +115,8 @@ def fit_map(
         Of the first turn, written after each epoch; that of the second is beside it. One that is there is continued
         when it has the same recipe.
     drawers : int
-        Processes that draw what is shown next while the network learns from what was drawn before. A GPU waits for a
-        single one; 0 draws and learns by turns. What is shown is the same.
+        Processes that draw what is shown next while the network learns from what was drawn before, for a GPU, which
+        would wait for a single one; 0 draws and learns by turns. What is shown is the same.
     device : str
         As torch names it: cpu, cuda.
     tell

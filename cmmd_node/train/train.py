@@ -79,8 +79,7 @@ def train_bundle(
     left_out : int, optional
         Fold whose images are not looked at, to measure on afterwards.
     processes : int
-        How many images are prepared at once; while maps are trained, all but one of as many processes draw what is
-        shown to them.
+        How many images are prepared at once; while a GPU learns maps, one less than as many draw what is shown to it.
     device : str, optional
         As torch names it: cpu, cuda; default: a GPU where there is one.
     tell
@@ -168,7 +167,7 @@ def _maps(training: _Images, recipe: MapRecipe | None, run: _Run) -> MassMaps | 
             run.tell(f"map of masses {number + 1} of {run.members}, {what}")
 
         own, checkpoint = replace(recipe, seed=recipe.seed + number), run.work / f"checkpoint-map-{number}.pt"
-        drawers = run.processes - 1
+        drawers = 0 if run.device == "cpu" else run.processes - 1  # cores that learn are slowed by others that draw
         fitted = fit_map(masses, balance, own, checkpoint, drawers=drawers, device=run.device, tell=told)
         member.load_state_dict(fitted.cpu().state_dict())
     maps.share.copy_(MAP_SHARE)

@@ -5,8 +5,8 @@
 Breasts of noise with a mass each are shown to a map twice, once plain and once with masses pasted in (one epoch of each
 turn), with more and more processes that draw them ahead. Told are images per second, their ratio to drawing and
 learning by turns in the same run, and the share of the time in which the network learns: what learning alone takes is
-what drawing and learning by turns takes without the drawing. Where the drawers are on the same cores as the network,
-they slow it down, and that share is not what a GPU would be busy.
+what drawing and learning by turns takes without the drawing. On the CPU drawers take cores from the network, so that
+`train` has none there.
 """
 
 from __future__ import annotations
