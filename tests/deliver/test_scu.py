@@ -49,8 +49,11 @@ def peer() -> Iterator[StartPeer]:
 
 
 def _reject_for_now(event: Any) -> None:
+    sent = threading.Event()
+    event.assoc.bind(evt.EVT_PDU_SENT, lambda _event: sent.set())
     event.assoc.acse.send_reject(2, 3, 2)
     event.assoc.is_rejected = True
+    assert sent.wait(10)  # it is another thread that sends, and killing ends it
     event.assoc.kill()
 
 
