@@ -29,6 +29,7 @@ from cmmd_node.receive.commitment import CommitmentRequests
 from cmmd_node.receive.filesystem import doubt
 from cmmd_node.receive.inbox import Inbox
 from cmmd_node.receive.scp import Receiver
+from cmmd_node.retention import keep_purging
 from cmmd_node.settings import CLASSICAL, Settings
 from cmmd_node.tls import check_certificate
 
@@ -185,6 +186,7 @@ def _work(settings: Settings, index: Index, _number: int, stop: threading.Event)
     DBOS.launch()
     for route in routes:
         route.listen()
+    threading.Thread(target=keep_purging, args=(settings, index, index.client(), stop), daemon=True).start()
     _start_beating(index, "work", stop)
     logger.info("following the route with %s", study.model)
     stop.wait()

@@ -98,6 +98,7 @@ class NodeSettings(_Section):
     ae_title: AETitle = "CMMD_NODE"
     data_dir: Path = Path("./cmmd-node-data")
     database_url: str = ""
+    keep_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
     check_port: Port = 11119
     proxy: ProxyUrl = ""
 

@@ -21,7 +21,8 @@ FLOORS = (
     },
     {"index"},
     {"receive", "retrieve", "assemble", "cad", "report", "deliver", "phantom"},  # the steps
-    {"cmmd", "dicomweb", "route"},  # what is made of steps: the collection's reader, the origin server, the route
+    # What is made of steps: the collection's reader, the origin server, what is kept no longer, the route.
+    {"cmmd", "dicomweb", "retention", "route"},
     {"analyze", "conformance", "demo", "train", "web"},  # for files, people, models and machines
     {"serve"},
     {"pull", "repair"},

@@ -59,6 +59,9 @@ round, whose CAD SR names that of the round before as predecessor.
 - Storage Commitment as SCP: an N-ACTION is answered once the transaction is synced to disk; its result is judged from
   existence, size and hash of each object's file and reported by N-EVENT-REPORT on an association of the node's own,
   repeated until it is answered with success or given up after {DeliverSettings().give_up_hours:g} hours.
+- Objects are kept for ever, or, with `node.keep_days` set, until so many days after the results of their study were
+  delivered to every peer. Objects that came as priors are kept for so many days. What is kept no longer is not vouched
+  for, and is new when it is sent again.
 - C-STORE as SCU: one delivery for each round and peer, the CAD SR last, repeated until it is stored, refused for good
   or given up after {DeliverSettings().give_up_hours:g} hours (`deliver.give_up_hours`). A `[[dicomweb]]` archive gets
   its results in the same way by STOW-RS, one instance for each request, judged by its own entry in the answer.

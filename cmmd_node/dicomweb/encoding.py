@@ -5,6 +5,7 @@ Pixels pass through in pieces, compressed ones frame by frame; the header alone 
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Generator, Iterator
 from copy import deepcopy
@@ -28,7 +29,7 @@ def file_pieces(path: Path, start: int = 0, length: int | None = None) -> Genera
     """The file's bytes as they are, in pieces."""
     with path.open("rb") as file:
         file.seek(start)
-        left = path.stat().st_size - start if length is None else length
+        left = os.fstat(file.fileno()).st_size - start if length is None else length
         while left > 0 and (piece := file.read(min(PIECE_BYTES, left))):
             left -= len(piece)
             yield piece

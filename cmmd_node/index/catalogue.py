@@ -105,12 +105,24 @@ def uncatalogued(connection: Connection, limit: int) -> list[Uncatalogued]:
 def catalogue(connection: Connection, described: Sequence[tuple[Uncatalogued, str, Description]]) -> None:
     """Enter objects with their transfer syntax and what their headers say; a second time changes nothing.
 
-    Of a study or series, the first object that is entered speaks.
+    Of a study or series, the first object that is entered speaks. What has been purged meanwhile is left out.
     """
+    uids, kept = [one.sop_instance_uid for one, _, _ in described], set()
+    for table in (instance, result):
+        kept |= set(
+            connection.execute(
+                update(table)
+                .where(table.c.sop_instance_uid.in_(uids), table.c.is_catalogued.is_(False))
+                .values(is_catalogued=True)
+                .returning(table.c.sop_instance_uid)
+            ).scalars()
+        )
     studies: dict[Any, dict[str, Any]] = {}
     series: dict[Any, dict[str, Any]] = {}
     instances: dict[Any, dict[str, Any]] = {}
     for one, transfer_syntax_uid, header in described:
+        if one.sop_instance_uid not in kept:
+            continue
         values = asdict(header)
         studies.setdefault(
             one.study_instance_uid,
@@ -136,11 +148,8 @@ def catalogue(connection: Connection, described: Sequence[tuple[Uncatalogued, st
         }
     enter: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
     for table, rows in ((catalogue_study, studies), (catalogue_series, series), (catalogue_instance, instances)):
-        connection.execute(enter(table).on_conflict_do_nothing(), list(rows.values()))
-    for table in (instance, result):
-        connection.execute(
-            update(table).where(table.c.sop_instance_uid.in_(list(instances))).values(is_catalogued=True)
-        )
+        if rows:
+            connection.execute(enter(table).on_conflict_do_nothing(), list(rows.values()))
 
 
 def stored_objects(

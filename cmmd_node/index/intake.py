@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cmmd_node.index.engine import now_ms
-from cmmd_node.index.tables import RoundState, instance, quarantine, round_, study
+from cmmd_node.index.tables import RoundState, instance, purged_file, quarantine, round_, study
 from cmmd_node.settings import PRIOR_SOURCE
 
 # The statements of every image, built once: building one takes longer than SQLite needs to run it.
 _KEPT = select(instance.c.path, instance.c.size_bytes, instance.c.digest, instance.c.source).where(
     instance.c.sop_instance_uid == bindparam("uid")
 )
+_IDENTITY = ("patient_id", "patient_name", "patient_birth_date")
 _PATIENT = (
-    select(study.c.patient_id, study.c.patient_name, study.c.patient_birth_date)
+    select(*(study.c[name] for name in _IDENTITY), study.c.purged_ms)
     .where(study.c.study_instance_uid == bindparam("uid"))
     .with_for_update()
+)
+_ANEW = (
+    update(study)
+    .where(study.c.study_instance_uid == bindparam("uid"))
+    .values({name: bindparam(f"new_{name}") for name in _IDENTITY} | {"purged_ms": None})
 )
 _NEW_STUDY = {
     "sqlite": sqlite.insert(study).on_conflict_do_nothing().returning(study.c.study_instance_uid),
@@ -34,6 +40,7 @@ _JOIN_PRIORS = (
     update(round_)
     .where(round_.c.study_instance_uid == bindparam("uid"), round_.c.state == RoundState.PRIOR)
     .values(last_received_ms=bindparam("now"))
+    .returning(round_.c.number)
 )
 _LATEST_ROUND = select(func.max(round_.c.number)).where(round_.c.study_instance_uid == bindparam("uid"))
 _NEW_ROUND = insert(round_)
@@ -92,20 +99,20 @@ def indexed_objects(connection: Connection) -> list[IndexedObject]:
 
 
 def is_empty(connection: Connection) -> bool:
-    """Whether there is no instance."""
-    return connection.execute(select(instance.c.sop_instance_uid).limit(1)).first() is None
+    """Whether there never was an instance."""
+    return connection.execute(select(study.c.study_instance_uid).limit(1)).first() is None
 
 
 def indexed_paths(connection: Connection) -> set[str]:
-    """The files that have a row, relative to data_dir."""
-    return set(connection.execute(select(instance.c.path)).scalars())
+    """The files that have a row, or had one and are about to go; relative to data_dir."""
+    return set(connection.execute(union_all(select(instance.c.path), select(purged_file.c.path))).scalars())
 
 
 def record_instance(connection: Connection, new: NewInstance) -> int | None:
     """Insert the instance; the number of the round that it opens, None when it joins one.
 
-    A prior is in a round that nobody works on, the first of its study, unless that has become an exam: then it is an
-    image of that.
+    A prior is in a round that nobody works on, unless its study is an exam: then it is an image of that. A study that
+    was purged begins anew, with the next round.
 
     Raises
     ------
@@ -119,8 +126,7 @@ def record_instance(connection: Connection, new: NewInstance) -> int | None:
         state = RoundState.SETTLING if opened else RoundState.PRIOR
         _open_round(connection, new.study_instance_uid, number, state=state, source=new.source, now=now)
     elif new.source == PRIOR_SOURCE and not is_exam(connection, new.study_instance_uid):
-        number, opened = 1, False
-        connection.execute(_JOIN_PRIORS, {"uid": new.study_instance_uid, "now": now})
+        number, opened = _round_of_priors(connection, new.study_instance_uid, now), False
     else:
         number, opened = _round_of(connection, new.study_instance_uid, new.source, now)
     connection.execute(
@@ -151,11 +157,12 @@ def record_instance(connection: Connection, new: NewInstance) -> int | None:
 
 
 def is_exam(connection: Connection, study_instance_uid: str) -> bool:
-    """Whether the study has a round of an exam."""
+    """Whether the study has a round of an exam that is kept."""
+    none = (RoundState.PRIOR, RoundState.PURGED)
     return (
         connection.execute(
             select(round_.c.number)
-            .where(round_.c.study_instance_uid == study_instance_uid, round_.c.state != RoundState.PRIOR)
+            .where(round_.c.study_instance_uid == study_instance_uid, round_.c.state.not_in(none))
             .limit(1)
         ).first()
         is not None
@@ -201,9 +208,21 @@ def _round_of(connection: Connection, study_instance_uid: str, source: str, now:
     settling: int | None = connection.execute(_JOIN_ROUND, joined).scalar_one_or_none()
     if settling is not None:
         return settling, False
-    number = (connection.execute(_LATEST_ROUND, {"uid": study_instance_uid}).scalar_one() or 0) + 1
-    _open_round(connection, study_instance_uid, number, state=RoundState.SETTLING, source=source, now=now)
-    return number, True
+    return _open_next_round(connection, study_instance_uid, RoundState.SETTLING, source, now), True
+
+
+def _round_of_priors(connection: Connection, study_instance_uid: str, now: int) -> int:
+    """The number of the round that takes a prior."""
+    there: int | None = connection.execute(_JOIN_PRIORS, {"uid": study_instance_uid, "now": now}).scalar_one_or_none()
+    if there is not None:
+        return there
+    return _open_next_round(connection, study_instance_uid, RoundState.PRIOR, PRIOR_SOURCE, now)
+
+
+def _open_next_round(connection: Connection, study_instance_uid: str, state: RoundState, source: str, now: int) -> int:
+    number: int = (connection.execute(_LATEST_ROUND, {"uid": study_instance_uid}).scalar_one() or 0) + 1
+    _open_round(connection, study_instance_uid, number, state=state, source=source, now=now)
+    return number
 
 
 def _open_round(
@@ -226,22 +245,24 @@ def _lock_study(connection: Connection, new: NewInstance) -> tuple[str, str, str
     Returns
     -------
     tuple[str, str, str] or None
-        Patient id, name and birth date of a study that was there; None when the row is new.
+        Patient id, name and birth date of a study that was there, those of the new instance where it was purged; None
+        when the row is new.
     """
     uid = {"uid": new.study_instance_uid}
     row = connection.execute(_PATIENT, uid).one_or_none()
     if row is None:
         values = {
             "study_instance_uid": new.study_instance_uid,
-            "patient_id": new.patient_id,
-            "patient_name": new.patient_name,
-            "patient_birth_date": new.patient_birth_date,
+            **{name: getattr(new, name) for name in _IDENTITY},
             "created_ms": now_ms(),
         }
         # The row comes back when it was made; SQLAlchemy's count of inserted rows is -1 on PostgreSQL, made or not.
         if connection.execute(_NEW_STUDY[connection.dialect.name], values).first() is not None:
             return None
         row = connection.execute(_PATIENT, uid).one()  # a twin was faster
+    if row.purged_ms is not None:
+        connection.execute(_ANEW, {**uid, **{f"new_{name}": getattr(new, name) for name in _IDENTITY}})
+        return new.patient_id, new.patient_name, new.patient_birth_date
     return row.patient_id, row.patient_name, row.patient_birth_date
 
 

@@ -151,7 +151,12 @@ def _attach(connection: Connection, found: dict[str, Any]) -> None:
     for row in connection.execute(select(result).order_by(result.c.form, result.c.sop_instance_uid)):
         if (row.study_instance_uid, row.number) in rounds:
             rounds[row.study_instance_uid, row.number]["results"].append(
-                {"form": row.form, "codes": row.codes, "SOPInstanceUID": row.sop_instance_uid, "path": row.path}
+                {
+                    "form": row.form,
+                    "codes": row.codes,
+                    "SOPInstanceUID": row.sop_instance_uid,
+                    "path": row.path or None,
+                }
             )
     for row in connection.execute(select(delivery).order_by(delivery.c.id)):
         if (row.study_instance_uid, row.number) in rounds:

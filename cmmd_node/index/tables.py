@@ -41,6 +41,8 @@ class RoundState(StrEnum):
     ANSWERED = "answered"
     """The results are written; delivery has states of its own."""
     FAILED = "failed"
+    PURGED = "purged"
+    """Answered, or a prior, and long ago: its images and results are no longer kept."""
 
 
 class DeliveryState(StrEnum):
@@ -105,6 +107,7 @@ study = Table(
     Column("patient_birth_date", Text, nullable=False),
     Column("identity_conflict", Text, nullable=True),
     Column("created_ms", BigInteger, nullable=False, index=True),
+    Column("purged_ms", BigInteger, nullable=True),
 )
 
 instance = Table(
@@ -130,6 +133,9 @@ Index(
     sqlite_where=instance.c.is_catalogued.is_(False),
     postgresql_where=instance.c.is_catalogued.is_(False),
 )
+
+#: Files whose rows are purged: they go next, and nobody takes them in again meanwhile.
+purged_file = Table("purged_file", metadata, Column("path", Text, primary_key=True))
 
 #: Objects refused because their SOP Instance UID is kept with other bytes; for a person to look at.
 quarantine = Table(

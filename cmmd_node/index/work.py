@@ -15,6 +15,26 @@ PRIORS_QUEUE = "priors"
 PRIORS_WORKFLOW = "priors"
 
 
+def round_work(study_instance_uid: str, number: int) -> str:
+    """The workflow that takes the round of a study along the route."""
+    return f"study:{study_instance_uid}:{number}"
+
+
+def delivery_work(delivery_id: int, turn: int) -> str:
+    """The workflow that brings results to a peer."""
+    return f"delivery:{delivery_id}:{turn}"
+
+
+def commitment_work(commitment_id: int) -> str:
+    """The workflow that answers a storage commitment transaction."""
+    return f"commitment:{commitment_id}"
+
+
+def priors_work(study_instance_uid: str) -> str:
+    """The workflow that looks for the priors of an exam."""
+    return f"priors:{study_instance_uid}"
+
+
 def enqueue_round(client: DBOSClient, connection: Connection, study_instance_uid: str, number: int) -> None:
     """Let a worker take the round of a study along the route; a second call for it changes nothing."""
     client.enqueue_in_transaction(
@@ -22,7 +42,7 @@ def enqueue_round(client: DBOSClient, connection: Connection, study_instance_uid
         {
             "workflow_name": STUDY_WORKFLOW,
             "queue_name": STUDY_QUEUE,
-            "workflow_id": f"study:{study_instance_uid}:{number}",
+            "workflow_id": round_work(study_instance_uid, number),
         },
         study_instance_uid,
         number,
@@ -37,7 +57,7 @@ def enqueue_delivery(client: DBOSClient, connection: Connection, delivery_id: in
             "workflow_name": DELIVERY_WORKFLOW,
             "queue_name": DELIVERY_QUEUE,
             "queue_partition_key": peer,
-            "workflow_id": f"delivery:{delivery_id}:{turn}",
+            "workflow_id": delivery_work(delivery_id, turn),
         },
         delivery_id,
         turn,
@@ -52,7 +72,7 @@ def enqueue_commitment(client: DBOSClient, connection: Connection, commitment_id
             "workflow_name": COMMITMENT_WORKFLOW,
             "queue_name": COMMITMENT_QUEUE,
             "queue_partition_key": peer,
-            "workflow_id": f"commitment:{commitment_id}",
+            "workflow_id": commitment_work(commitment_id),
         },
         commitment_id,
     )
@@ -65,7 +85,7 @@ def enqueue_priors(client: DBOSClient, connection: Connection, study_instance_ui
         {
             "workflow_name": PRIORS_WORKFLOW,
             "queue_name": PRIORS_QUEUE,
-            "workflow_id": f"priors:{study_instance_uid}",
+            "workflow_id": priors_work(study_instance_uid),
         },
         study_instance_uid,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cmmd_node.errors import StartRefused
@@ -52,3 +53,12 @@ def refuse_to_span(*directories: Path) -> None:
     for other in directories[1:]:
         if other.stat().st_dev != first.stat().st_dev:
             raise StartRefused(f"{first} and {other} are on different file systems; data_dir must be on one")
+
+
+def sync_directory(path: Path) -> None:
+    """Make durable which files it holds, and under which names."""
+    file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -49,7 +49,7 @@ from cmmd_node.index.intake import (
     take_up_prior,
 )
 from cmmd_node.index.work import enqueue_round
-from cmmd_node.receive.filesystem import refuse_to_span
+from cmmd_node.receive.filesystem import refuse_to_span, sync_directory
 from cmmd_node.receive.structure import Identity, Limits, read_identity
 from cmmd_node.settings import PRIOR_SOURCE, Settings
 
@@ -207,7 +207,7 @@ class Inbox:
             (self._root / "objects" / shard).mkdir(mode=0o750, exist_ok=True)
         refuse_to_span(self._spool, self._root / "objects" / _SHARDS[0], self._root / "quarantine")
         for directory in (self._root / "objects", self._root):
-            _sync_directory(directory)
+            sync_directory(directory)
 
     def refusal(self) -> str | None:
         """Why nothing can be taken now, None when something can: space beyond the reserve, and a disk that syncs."""
@@ -447,7 +447,7 @@ class Inbox:
         try:
             spool.sync()
             os.rename(spool.path, final)  # noqa: PTH104 - the random name cannot be taken
-            _sync_directory(final.parent)
+            sync_directory(final.parent)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 # After a failed sync the kernel may call the same pages clean: nothing here can be promised any more.
@@ -485,11 +485,3 @@ def _write_all(file: int, data: bytes | bytearray | memoryview) -> None:
     written = os.write(file, data)
     while written < len(data):
         written += os.write(file, memoryview(data)[written:])
-
-
-def _sync_directory(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -23,6 +23,7 @@ from cmmd_node.index import deliveries as parcels
 from cmmd_node.index.tables import RoundState
 from cmmd_node.index.work import STUDY_QUEUE, STUDY_WORKFLOW
 from cmmd_node.isolation import IsolatedPool
+from cmmd_node.receive.filesystem import sync_directory
 from cmmd_node.report import ResultObject
 from cmmd_node.route.analysis import ImageFile, ImageJob, WriteJob, analyse_study, write_analysed_study
 from cmmd_node.route.durable import listen_to, register, step
@@ -195,11 +196,7 @@ class StudyRoute:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
         return rounds.WrittenResult(
             sop_instance_uid=one.sop_instance_uid,
             sop_class_uid=one.sop_class_uid,

@@ -56,7 +56,7 @@ def test_success_is_answered_after_file_directory_and_row_are_durable(
     web: WebRole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    sync, sync_directory, record = inbox_module.Spool.sync, inbox_module._sync_directory, inbox_module.record_instance
+    sync, sync_directory, record = inbox_module.Spool.sync, inbox_module.sync_directory, inbox_module.record_instance
 
     def noted(name: str, function: Any) -> Any:
         def call(*arguments: Any) -> Any:
@@ -66,7 +66,7 @@ def test_success_is_answered_after_file_directory_and_row_are_durable(
         return call
 
     monkeypatch.setattr(inbox_module.Spool, "sync", noted("sync", sync))
-    monkeypatch.setattr(inbox_module, "_sync_directory", noted("directory", sync_directory))
+    monkeypatch.setattr(inbox_module, "sync_directory", noted("directory", sync_directory))
     monkeypatch.setattr(inbox_module, "record_instance", noted("row", record))
     web.store(make_mammogram())
     assert done == ["sync", "directory", "row"]

@@ -36,6 +36,7 @@ from tests.dicomweb.conftest import WebRole
 from tests.mammograms import breast, compressed, encoded, exam, make_mammogram
 from tests.nodes import wait_until
 from tests.receive.conftest import part10_bytes
+from tests.test_retention import answered, purge
 
 Serve = Callable[..., WebRole]
 ANY_SYNTAX = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
@@ -368,3 +369,22 @@ def test_a_file_that_is_gone_is_said_to_be_damaged(web: WebRole) -> None:
     (web.root / path).unlink()
     answer = web.client.get(path_of(ds))
     assert (answer.status_code, "operator" in answer.json()["detail"]) == (404, True)
+
+
+@pytest.mark.fault("E82")
+def test_an_object_that_is_purged_while_it_is_read_comes_whole(web: WebRole) -> None:
+    ds = make_mammogram(np.random.default_rng(0).integers(0, 255, (6000, 5000), np.uint8))
+    web.store(ds)
+    answered(web.settings, web.index, str(ds.StudyInstanceUID))
+    alone = f"application/dicom; transfer-syntax={ExplicitVRLittleEndian}"
+    with web.client.stream("GET", path_of(ds), headers={"Accept": alone}) as answer:
+        pieces = answer.iter_raw(1 << 16)
+        got = next(pieces)
+        assert purge(web.settings, web.index) == 1
+        assert not list((web.root / "objects").glob("*/*"))
+        got += b"".join(pieces)
+    assert dcmread(BytesIO(got)).PixelData == ds.PixelData
+    assert web.client.get(path_of(ds)).status_code == 404
+    assert web.client.get("/studies").status_code == 204
+    web.store(ds)
+    assert len(parts(web.client.get(path_of(ds)))) == 1

@@ -31,15 +31,17 @@ def test_migrations_make_the_tables_that_the_code_knows(index: Index) -> None:
 def test_opening_twice_changes_nothing(settings: Settings, index: Index) -> None:
     again = open_index(settings)
     with again.read() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "0006"
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "0007"
     again.close()
 
 
 def test_results_of_the_first_route_are_known_by_their_codes(settings: Settings, index: Index) -> None:
     values = dict.fromkeys(("study_instance_uid", "series_instance_uid", "sop_class_uid", "path", "digest"), "1")
     with index.write() as connection:
-        for name in ("prior_search", "commitment", "catalogue_study", "catalogue_series", "catalogue_instance"):
+        catalogue = (f"catalogue_{level}" for level in ("study", "series", "instance"))
+        for name in ("purged_file", "prior_search", "commitment", *catalogue):
             connection.exec_driver_sql(f"DROP TABLE {name}")
+        connection.exec_driver_sql("ALTER TABLE study DROP COLUMN purged_ms")
         for name in ("instance", "result"):
             connection.exec_driver_sql(f"DROP INDEX ix_{name}_uncatalogued")
             connection.exec_driver_sql(f"ALTER TABLE {name} DROP COLUMN is_catalogued")
