@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, or_, select, union, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, or_, select, update
 
 from cmmd_node.index.engine import now_ms
 from cmmd_node.index.tables import (
@@ -66,22 +66,19 @@ def purge_study(connection: Connection, study_instance_uid: str, *, before_ms: i
     connection.execute(select(study.c.study_instance_uid).where(wanted).with_for_update())  # against new images
     if connection.execute(select(study.c.study_instance_uid).where(wanted, _is_over(before_ms))).first() is None:
         return False
-    kept = (table.c.study_instance_uid == study_instance_uid for table in (instance, result))
-    files = union(*(select(table.c.path).where(of) for table, of in zip((instance, result), kept, strict=True)))
-    paths = [path for path in connection.execute(files).scalars() if path]
+    of_study = {"study_instance_uid": study_instance_uid}
+    paths: set[str] = set()
+    for table in (instance, result):
+        paths |= set(connection.execute(select(table.c.path).filter_by(**of_study)).scalars()) - {""}
     if paths:
-        connection.execute(insert(purged_file), [{"path": path} for path in paths])
-    # In this order: whoever catalogues an object of the study has entered it before its row is gone, or finds no row.
-    connection.execute(
-        update(result)
-        .where(result.c.study_instance_uid == study_instance_uid)
-        .values(path="", size_bytes=0, is_catalogued=True)
-    )
-    for table in (view_result, instance, catalogue_instance, catalogue_series, catalogue_study, prior_search):
-        connection.execute(delete(table).where(table.c.study_instance_uid == study_instance_uid))
-    connection.execute(
-        update(round_).where(round_.c.study_instance_uid == study_instance_uid).values(state=RoundState.PURGED)
-    )
+        connection.execute(insert(purged_file), [{"path": path} for path in sorted(paths)])
+    connection.execute(delete(view_result).filter_by(**of_study))
+    # In the order of `catalogue`, which has entered an object before its row is gone here, or finds no row.
+    connection.execute(delete(instance).filter_by(**of_study))
+    connection.execute(update(result).filter_by(**of_study).values(path="", size_bytes=0, is_catalogued=True))
+    for table in (catalogue_instance, catalogue_series, catalogue_study, prior_search):
+        connection.execute(delete(table).filter_by(**of_study))
+    connection.execute(update(round_).filter_by(**of_study).values(state=RoundState.PURGED))
     connection.execute(
         update(study).where(wanted).values(patient_id="", patient_name="", patient_birth_date="", purged_ms=now_ms())
     )
