@@ -20,9 +20,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from cmmd_node.train.fit_map import MapRecipe, fit_map, shown
+from cmmd_node.train.canvas import shown
+from cmmd_node.train.fit_map import MapRecipe, fit_map
 from cmmd_node.train.prepared import PreparedImage
-from tests.train.test_fit_map import SPOT, prepared
+from tests.train.test_canvas import SPOT, prepared
 
 
 def breasts(count: int) -> list[PreparedImage]:

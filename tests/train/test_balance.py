@@ -10,7 +10,7 @@ import pytest
 
 from cmmd_node.train.balance import balance_of
 from cmmd_node.train.prepared import PreparedImage
-from tests.train.test_fit_map import prepared
+from tests.train.test_canvas import prepared
 
 
 def outlined(*results: int) -> PreparedImage:

@@ -9,7 +9,7 @@ import pytest
 
 from cmmd_node.cad.breast import GRID_MM
 from cmmd_node.train.pasting import Scene, scene_of, with_pasted
-from tests.train.test_fit_map import SPOT, prepared, without_masses
+from tests.train.test_canvas import SPOT, prepared, without_masses
 
 DENSE = 160
 """Level of tissue of the breast that others are put into."""
