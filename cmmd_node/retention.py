@@ -1,7 +1,7 @@
 """What the node keeps no longer: studies that were answered and delivered longer ago than ``node.keep_days``.
 
 Rows first, in one transaction with the list of files, then the files (fault E82): a crash between the two leaves files
-on the list, which the next pass ends with. Nothing that waits for a peer or for a person is touched, however old.
+on the list, with which the next pass begins. Nothing that waits for a peer or for a person is touched, however old.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether the file system under data_dir is one on which a synced file survives a power cut."""
+"""The file system under data_dir: whether a synced file survives a power cut on it, and syncing its folders."""
 
 from __future__ import annotations
 
